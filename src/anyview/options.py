@@ -1,0 +1,85 @@
+"""Every option of prediction and export, declared once; the command line and the docs derive from these classes.
+
+No torch here: ``anyview --help`` must answer at once.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+ResizePolicy = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
+MixedSizes = Literal["crop", "pad"]
+ReferenceView = Literal["saddle_balanced", "saddle_sim_range", "first", "middle"]
+CameraSource = Literal["head", "rays"]
+PoseFrame = Literal["input", "predicted"]
+OutputResolution = Literal["network", "input"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """How pictures become geometry."""
+
+    resolution: int = 504
+    """Length in pixels of the longer (upper bound) or shorter (lower bound) side that the network sees."""
+    resize: ResizePolicy = "upper_bound_resize"
+    """Which side `resolution` bounds, and whether sides reach a multiple of 14 by resizing or by cropping."""
+    mixed_sizes: MixedSizes = "crop"
+    """Views of different sizes: centre-crop all to the common rectangle, or pad all to the largest and mask the rest."""
+    output_resolution: OutputResolution = "network"
+    """Maps at the network's resolution, or resampled, edges kept, to that of the input pictures."""
+    reference_view: ReferenceView = "saddle_balanced"
+    """How the view that becomes the world frame is chosen (three views or more without known cameras)."""
+    camera_source: CameraSource = "head"
+    """Cameras from the camera head (fast), or solved from the ray map."""
+    pose_frame: PoseFrame = "input"
+    """With known cameras: results in the caller's frame and scale, or the caller's cameras moved into the predicted frame."""
+    rays: bool = False
+    """Return the ray map."""
+    gaussians: bool = False
+    """Return 3D Gaussians (models with a Gaussian head)."""
+    features: tuple[int, ...] = ()
+    """Backbone blocks whose patch tokens are returned."""
+    focal_length: float | None = None
+    """Assumed focal length in pixels of the input pictures, where none is given with them."""
+    field_of_view: float | None = None
+    """Assumed horizontal field of view in degrees, where no focal length is given."""
+    seed: int = 0
+    """Seed of the random draws in the ray solver."""
+    memory_limit: float | None = None
+    """Refuse what is estimated to need more than this many GiB; default: what the device has available."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What goes into the written files."""
+
+    confidence_percentile: float = 40.0
+    """Points below this percentile of the confidence over all views are dropped (0 keeps all)."""
+    max_points: int = 1_000_000
+    """Largest number of points in a file; more are thinned out at random, with `seed`."""
+    drop_black_background: bool = False
+    """Drop points whose three colour values are all below 16."""
+    drop_white_background: bool = False
+    """Drop points whose three colour values are all 240 or more."""
+    drop_sky: bool = True
+    """Drop points on the sky, where the model predicts a sky mask."""
+    show_cameras: bool = True
+    """Draw camera frusta beside the points (glb)."""
+    camera_size: float = 0.03
+    """Size of a frustum as a part of the scene's diagonal."""
+    shared_intrinsics: bool = False
+    """Write one camera for all views of equal size (colmap, transforms): the median of the intrinsics."""
+    max_tracks: int = 100_000
+    """Largest number of 3D points with tracks (colmap)."""
+    fps: float = 15.0
+    """Frames per second of written videos."""
+    seed: int = 0
+    """Seed of every random choice."""
+
+
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """Say which of the ``known`` names are close to ``name``, for error messages."""
+    choices = list(known)
+    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(choices)}"
