@@ -26,6 +26,23 @@ class Cameras:
     intrinsics: Float[Tensor, "*batch 3 3"]
     """Pixels of the picture that the cameras belong to."""
 
+    @classmethod
+    def from_arrays(cls, world_to_camera: object, intrinsics: object) -> "Cameras":
+        """Make cameras from arrays, tensors or nested lists of any number type; poses may be 3×4 or 4×4.
+
+        Raises:
+            ValueError: The shapes are not those of cameras.
+        """
+        poses = torch.as_tensor(np.asarray(world_to_camera, dtype=np.float64)).float()
+        matrices = torch.as_tensor(np.asarray(intrinsics, dtype=np.float64)).float()
+        if poses.ndim < 2 or poses.shape[-2:] not in ((3, 4), (4, 4)) or matrices.shape != (*poses.shape[:-2], 3, 3):
+            raise ValueError(
+                "expected world_to_camera of shape (..., 3, 4) or (..., 4, 4), with intrinsics of shape (..., 3, 3), "
+                f"got {tuple(poses.shape)} and {tuple(matrices.shape)}"
+            )
+        last_row = torch.tensor([0.0, 0.0, 0.0, 1.0]).expand(*poses.shape[:-2], 1, 4)
+        return cls(torch.cat([poses, last_row], dim=-2) if poses.shape[-2] == 3 else poses, matrices)
+
     def __getitem__(self, index: object) -> "Cameras":
         """Select along the leading batch dimensions."""
         return Cameras(self.world_to_camera[index], self.intrinsics[index])  # type: ignore[index]
@@ -116,7 +133,7 @@ class NetworkOutput:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The geometry of one scene. All tensors on the CPU, float32. What the model cannot give is None, and `lacks` says why."""
+    """The geometry of one scene, all tensors on the CPU, float32. What is missing is None, and `lacks` says why."""
 
     images: UInt8[Tensor, "views height width 3"]
     """The pictures at the resolution of the maps."""

@@ -1,0 +1,130 @@
+"""``transforms.json`` of nerfstudio, instant-ngp and Blender's data sets, as scenes with known cameras."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from anyview.geometry.pose import rigid_inverse
+from anyview.images.decode import decode_file
+from anyview.images.pinhole import check_aspect, undistort
+from anyview.images.pool import Progress, map_in_order
+from anyview.images.read import PICTURE_SUFFIXES, missing_path, unique_names
+from anyview.types import Cameras, Picture, Scene
+
+_PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
+_FISHEYE = ("OPENCV_FISHEYE", "FISHEYE")
+
+
+def read_transforms(path: str | Path, *, progress: Progress | None = None) -> Scene:
+    """Read a ``transforms.json``, or the one in a folder: its pictures in the order of the file, with their cameras.
+
+    Poses become world-to-camera with OpenCV's axes, in the world of the file; ``applied_transform``, which leads from
+    the capture's own world to that one, has no part in it. Intrinsics may be given once or per frame, by focal lengths
+    or by ``camera_angle_x``; pictures of another size than ``w`` × ``h`` get intrinsics of their own size. Lens
+    distortion is taken out. Pixels are taken as stored, EXIF orientation ignored, as nerfstudio takes them.
+
+    Raises:
+        ValueError: the file is not such a file, pictures are missing, or the lens model is unknown.
+    """
+    path = Path(path).expanduser()
+    path = path / "transforms.json" if path.is_dir() else path
+    document = _load(path)
+    frames = [{**document, **frame} for frame in document["frames"]]
+    paths = [_picture_path(path.parent, frame["file_path"]) for frame in frames]
+    missing = [str(wanted) for wanted in paths if not wanted.is_file()]
+    if missing:
+        raise ValueError(f"{path} names {len(missing)} pictures that do not exist: {', '.join(missing[:5])}")
+    camera_to_world = torch.from_numpy(np.stack([_camera_to_world(path, frame) for frame in frames]))
+    names = _names(path.parent, paths)
+    read = map_in_order(lambda job: _read_as_pinhole(*job), zip(paths, names, frames, strict=True), progress)
+    return Scene(
+        pictures=tuple(picture for picture, _ in read),
+        cameras=Cameras.from_arrays(rigid_inverse(camera_to_world), [intrinsics for _, intrinsics in read]),
+        source=str(path),
+    )
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise ValueError(missing_path(path))
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    frames = document.get("frames") if isinstance(document, dict) else None
+    if not frames or not all(isinstance(frame, dict) and "file_path" in frame for frame in frames):
+        raise ValueError(f"{path} has no list 'frames' with a 'file_path' in each")
+    return document
+
+
+def _picture_path(folder: Path, file_path: str) -> Path:
+    """Find a picture; Blender's data sets leave the suffix out."""
+    path = folder / file_path
+    candidates = [path, *(path.with_name(path.name + suffix) for suffix in sorted(PICTURE_SUFFIXES))]
+    return next((candidate for candidate in candidates if candidate.is_file()), path)
+
+
+def _names(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
+    """File names; where those are not unique, paths as seen from the folder."""
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+    return unique_names(names)
+
+
+def _camera_to_world(path: Path, frame: Mapping[str, Any]) -> Float[np.ndarray, "4 4"]:
+    """Return a frame's pose with OpenCV's camera axes; the file's are OpenGL's (y up, z backward)."""
+    matrix = np.array(frame.get("transform_matrix", ()), np.float64)
+    if matrix.shape not in ((3, 4), (4, 4)):
+        raise ValueError(
+            f"{path}: expected a 4x4 'transform_matrix' for {frame['file_path']}; got the shape {list(matrix.shape)}"
+        )
+    return np.vstack([matrix[:3] * [1, -1, -1, 1], [0, 0, 0, 1]])
+
+
+def _read_as_pinhole(path: Path, name: str, frame: Mapping[str, Any]) -> tuple[Picture, Float[np.ndarray, "3 3"]]:
+    pixels = decode_file(path, name, upright=False).pixels
+    height, width = pixels.shape[:2]
+    camera_size = int(frame.get("h", height)), int(frame.get("w", width))
+    check_aspect(path, (height, width), camera_size)
+    scale = np.array([[width / camera_size[1]], [height / camera_size[0]], [1.0]])
+    intrinsics = _intrinsics(path, frame, *camera_size) * scale
+    coefficients, fisheye = _lens(path, frame)
+    if fisheye or any(coefficients):
+        pixels, intrinsics = undistort(pixels, intrinsics, coefficients, fisheye=fisheye)
+    return Picture(pixels, name), intrinsics
+
+
+def _intrinsics(path: Path, frame: Mapping[str, Any], height: int, width: int) -> Float[np.ndarray, "3 3"]:
+    focal_x = frame.get("fl_x") or _focal_length(frame.get("camera_angle_x"), width)
+    focal_y = frame.get("fl_y") or _focal_length(frame.get("camera_angle_y"), height) or focal_x
+    if not focal_x:
+        raise ValueError(f"{path} gives no focal length ('fl_x' or 'camera_angle_x') for {frame['file_path']}")
+    return np.array(
+        [[focal_x, 0, frame.get("cx", width / 2)], [0, focal_y, frame.get("cy", height / 2)], [0, 0, 1]], np.float64
+    )
+
+
+def _focal_length(angle_rad: float | None, side: int) -> float | None:
+    return side / 2 / math.tan(angle_rad / 2) if angle_rad else None
+
+
+def _lens(path: Path, frame: Mapping[str, Any]) -> tuple[tuple[float, ...], bool]:
+    """Return OpenCV's distortion coefficients, and whether they are of its fisheye model."""
+    model = frame.get("camera_model", "OPENCV_FISHEYE" if frame.get("is_fisheye") else "OPENCV")
+    k1, k2, k3, k4, p1, p2 = (float(frame.get(name, 0)) for name in ("k1", "k2", "k3", "k4", "p1", "p2"))
+    if model in _FISHEYE:
+        return (k1, k2, k3, k4), True
+    if model not in _PERSPECTIVE or k4 != 0:
+        known = ", ".join((*_PERSPECTIVE, *_FISHEYE))
+        raise ValueError(
+            f"{path}: camera model {model} with k4 = {k4:g} cannot become a pinhole camera; known: {known}"
+        )
+    return (k1, k2, p1, p2, k3), False
