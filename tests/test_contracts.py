@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import anyview
+from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions
 from anyview.types import Cameras
 
@@ -145,6 +146,13 @@ def test_the_readme_shows_python_that_runs():
     assert "" in [mark for _, mark, _ in python_blocks((ROOT / "README.md").read_text())]
 
 
+def test_the_table_of_presets_is_true():
+    text = (ROOT / "docs" / "checkpoints.md").read_text()
+    rows = re.findall(r"^\| `(da3[\w-]*)` \|.*\| ([\d,]+) \| (Apache-2.0|CC BY-NC 4.0)", text, re.MULTILINE)
+    presets = [(name, f"{preset.parameters:,}", preset.licence) for name, preset in PRESETS.items()]
+    assert [(name, parameters, licence.replace(" ", "-")) for name, parameters, licence in rows] == presets
+
+
 def test_there_are_examples():
     assert EXAMPLES
 
@@ -208,9 +216,10 @@ def test_the_readme_names_every_file_once():
 
 
 def command_options(command: str) -> set[str]:
-    """Long options that ``anyview COMMAND --help`` names."""
+    """Long options that ``anyview COMMAND --help`` declares: at the start of a line, two spaces before the text."""
     script = "import sys; from anyview.cli import main; sys.exit(main())"
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9.-]*", run_python("-c", script, command, "--help")))
+    declared = re.findall(r"^│ (-.*?)(?:  |$)", run_python("-c", script, command, "--help"), re.MULTILINE)
+    return set(re.findall(r"--[a-z][a-z0-9.-]*", " ".join(declared)))
 
 
 def test_every_option_of_prediction_and_export_is_on_the_command_line():

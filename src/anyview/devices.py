@@ -32,7 +32,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 def resolve_dtype(dtype: Precision | torch.dtype, device: torch.device) -> torch.dtype:
     """Return the precision of the backbone; "auto": bfloat16 or float16 on CUDA, float32 elsewhere.
 
-    bfloat16 needs an NVIDIA GPU of compute capability 8 or above: older ones emulate it, slowly and with far more memory.
+    bfloat16 needs an NVIDIA GPU of compute capability 8 or above: older ones emulate it, slowly and in far more memory.
 
     Raises:
         ValueError: There is no such precision.

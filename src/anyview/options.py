@@ -25,7 +25,7 @@ class PredictOptions:
     resize: ResizePolicy = "upper_bound_resize"
     """Which side `resolution` bounds, and whether sides reach a multiple of 14 by resizing or by cropping."""
     mixed_sizes: MixedSizes = "crop"
-    """Views of different sizes: centre-crop all to the common rectangle, or pad all to the largest and mask the rest."""
+    """Views of different sizes: centre-crop all to the common rectangle, or pad all to the largest and mask that."""
     output_resolution: OutputResolution = "network"
     """Maps at the network's resolution, or resampled, edges kept, to that of the input pictures."""
     reference_view: ReferenceView = "saddle_balanced"
@@ -33,7 +33,7 @@ class PredictOptions:
     camera_source: CameraSource = "head"
     """Cameras from the camera head (fast), or solved from the ray map."""
     pose_frame: PoseFrame = "input"
-    """With known cameras: results in the caller's frame and scale, or the caller's cameras moved into the predicted frame."""
+    """With known cameras: results in their frame and scale, or the known cameras moved into the predicted frame."""
     rays: bool = False
     """Return the ray map."""
     gaussians: bool = False
@@ -57,7 +57,7 @@ class ExportOptions:
     confidence_percentile: float = 40.0
     """Points below this percentile of the confidence over all views are dropped (0 keeps all)."""
     max_points: int = 1_000_000
-    """Largest number of points in a file; more are thinned out at random, with `seed`."""
+    """Largest number of points in a file; more are thinned out at random, with `sampling_seed`."""
     drop_black_background: bool = False
     """Drop points whose three colour values are all below 16."""
     drop_white_background: bool = False
@@ -74,8 +74,8 @@ class ExportOptions:
     """Largest number of 3D points with tracks (colmap)."""
     fps: float = 15.0
     """Frames per second of written videos."""
-    seed: int = 0
-    """Seed of every random choice."""
+    sampling_seed: int = 0
+    """Seed of the choice of points, where a budget thins them out."""
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:

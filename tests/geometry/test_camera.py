@@ -97,7 +97,7 @@ def test_intrinsics_follow_resize_and_crop():
     intrinsics = torch.tensor([[[400.0, 0, 320], [0, 410, 240], [0, 0, 1]]] * 2)
     placements = [
         Placement(input_height=480, input_width=640, scale_x=0.5, scale_y=0.25),
-        Placement(input_height=480, input_width=640, offset_x=-10, offset_y=-20),
+        Placement(input_height=480, input_width=640, offset_x=-10.0, offset_y=-20.0),
     ]
     placed = place_intrinsics(intrinsics, placements)
     assert placed[0].tolist() == [[200, 0, 160], [0, 102.5, 60], [0, 0, 1]]
@@ -106,7 +106,7 @@ def test_intrinsics_follow_resize_and_crop():
 
 def test_a_point_is_seen_at_the_placed_pixel(random_cameras, assert_close):
     cameras = random_cameras(1)
-    placement = Placement(336, 504, scale_x=0.6, scale_y=0.7, offset_x=-3, offset_y=4)
+    placement = Placement(336, 504, scale_x=0.6, scale_y=0.7, offset_x=-3.0, offset_y=4.0)
     points = torch.randn(1, 9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     before, _ = project(points, cameras)
     after, _ = project(points, Cameras(cameras.world_to_camera, place_intrinsics(cameras.intrinsics, [placement])))
@@ -117,7 +117,7 @@ def test_a_point_is_seen_at_the_placed_pixel(random_cameras, assert_close):
 @pytest.mark.parametrize("batch", BATCHES)
 def test_unplace_undoes_place(batch, random_cameras, assert_close):
     intrinsics = random_cameras(*batch, 2).intrinsics
-    placements = [Placement(100, 200, 0.3, 0.4, -7, 3), Placement(50, 60, 2, 1.5, 0, -1)]
+    placements = [Placement(100, 200, 0.3, 0.4, -7.0, 3.0), Placement(50, 60, 2.0, 1.5, 0.0, -1.0)]
     assert_close(unplace_intrinsics(place_intrinsics(intrinsics, placements), placements), intrinsics)
 
 

@@ -1,5 +1,4 @@
 import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[
     """
     import pycolmap
 
-    tracks = find_tracks(prediction, select_pixels(prediction, options), options.max_tracks, options.seed)
+    tracks = find_tracks(prediction, select_pixels(prediction, options), options.max_tracks, options.sampling_seed)
     model = pycolmap.Reconstruction()
     camera_ids = _add_cameras(model, prediction, options.shared_intrinsics)
     keypoints, indices = _keypoints(tracks, prediction.placements)
@@ -68,7 +67,7 @@ def _add_cameras(model: "pycolmap.Reconstruction", prediction: Prediction, share
 
 def _keypoints(
     tracks: Tracks, placements: Sequence[Placement]
-) -> tuple[list[Float[Tensor, "keypoints 2"]], Int[Tensor, " observations"]]:
+) -> tuple[list[Float[Tensor, "_ 2"]], Int[Tensor, " observations"]]:
     """Sort observations by view: keypoints in pixels of the input pictures, and each observation's index among them."""
     scale = torch.tensor([(p.scale_x, p.scale_y) for p in placements], dtype=torch.float64)
     offset = torch.tensor([(p.offset_x, p.offset_y) for p in placements], dtype=torch.float64)
@@ -86,7 +85,7 @@ def _add_images(
     model: "pycolmap.Reconstruction",
     prediction: Prediction,
     camera_ids: list[int],
-    keypoints: list[Float[Tensor, "keypoints 2"]],
+    keypoints: list[Float[Tensor, "_ 2"]],
 ) -> None:
     import pycolmap
 
@@ -117,4 +116,4 @@ def _check_complete(points: Path, tracks: Tracks) -> None:
     expected = 8 + 51 * len(tracks.positions) + 8 * len(tracks.track)  # COLMAP's binary layout
     written = points.stat().st_size if points.exists() else 0
     if written != expected:
-        raise OSError(errno.ENOSPC, f"{points.name} has {written} of {expected} bytes; {os.strerror(errno.ENOSPC)}?")
+        raise OSError(errno.ENOSPC, f"{points.name} has {written} of {expected} bytes, as on a full disk")

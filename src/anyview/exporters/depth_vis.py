@@ -1,3 +1,4 @@
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[
     with atomic_path(folder / "depth_vis") as temporary:
         temporary.mkdir()
         for path, picture in zip(paths, depth_pictures(prediction), strict=True):
-            Image.fromarray(picture).save(temporary / path.name, quality=95, subsampling=0)
+            jpeg = io.BytesIO()  # written by us, since Pillow does not notice a JPEG that a full disk cuts short
+            Image.fromarray(picture).save(jpeg, "JPEG", quality=95, subsampling=0)
+            (temporary / path.name).write_bytes(jpeg.getvalue())
     return paths
 
 

@@ -33,7 +33,7 @@ class PointCloud:
 def point_cloud(prediction: Prediction, options: ExportOptions, *, normals: bool = False) -> PointCloud:
     """Lift the pixels that the options choose into the world, in the order of views and rows."""
     assert prediction.cameras is not None
-    chosen = thin(select_pixels(prediction, options), options.max_points, options.seed)
+    chosen = thin(select_pixels(prediction, options), options.max_points, options.sampling_seed)
     # View by view, so that only what is kept exists for all views at once.
     views = range(len(prediction))
     return PointCloud(

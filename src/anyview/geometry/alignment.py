@@ -163,31 +163,34 @@ def align_trajectories(source: Float[Tensor, "views 4 4"], target: Float[Tensor,
     rotations is the rotation, and the spread of the centres gives the scale if there is any.
     """
     source_centers, target_centers = camera_centers(source), camera_centers(target)
+    scale_known = _has_baseline(source_centers) and _has_baseline(target_centers)
     similarity, determined = umeyama(source_centers, target_centers)
-    if not determined:
-        return _align_by_rotations(source, target)
+    if not (scale_known and determined):
+        similarity = _similarity_from_rotations(source.double(), target.double(), scale_known)
+        return TrajectoryAlignment(_cast(similarity, source), "rotations", scale_known)
     if len(source) < RANSAC_FROM_VIEWS:
-        return TrajectoryAlignment(similarity, "umeyama", scale_known=True)
+        return TrajectoryAlignment(similarity, "umeyama", scale_known)
     similarity, _ = umeyama_ransac(source_centers, target_centers)
-    return TrajectoryAlignment(similarity, "ransac", scale_known=True)
+    return TrajectoryAlignment(similarity, "ransac", scale_known)
 
 
-def _align_by_rotations(source: Float[Tensor, "views 4 4"], target: Float[Tensor, "views 4 4"]) -> TrajectoryAlignment:
-    relative = target[:, :3, :3].double().mT @ source[:, :3, :3].double()
-    rotation = orthonormalize(relative.sum(0))
-    source_centers, target_centers = camera_centers(source.double()), camera_centers(target.double())
-    source_spread, target_spread = _spread(source_centers), _spread(target_centers)
-    scale_known = bool((source_spread > 0) & (target_spread > 0))
-    scale = target_spread / source_spread if scale_known else torch.ones_like(source_spread)
-    translation = target_centers.mean(0) - scale * (rotation @ source_centers.mean(0))
-    return TrajectoryAlignment(_cast(Similarity(scale, rotation, translation), source), "rotations", scale_known)
+def _similarity_from_rotations(
+    source: Float[Tensor, "views 4 4"], target: Float[Tensor, "views 4 4"], scale_known: bool
+) -> Similarity:
+    rotation = orthonormalize((target[:, :3, :3].mT @ source[:, :3, :3]).sum(0))
+    source_centers, target_centers = camera_centers(source), camera_centers(target)
+    scale = _spread(target_centers) / _spread(source_centers) if scale_known else source.new_ones(())
+    return Similarity(scale, rotation, target_centers.mean(0) - scale * (rotation @ source_centers.mean(0)))
+
+
+def _has_baseline(centers: Float[Tensor, "views 3"]) -> bool:
+    noise = BASELINE_TOLERANCE * centers.norm(dim=-1).max() + BASELINE_FLOOR
+    return bool(_spread(centers) > noise)
 
 
 def _spread(centers: Float[Tensor, "views 3"]) -> Float[Tensor, ""]:
-    """Root mean square distance from the mean; 0 where it cannot be told from rounding."""
-    spread = (centers - centers.mean(0)).square().sum(-1).mean().sqrt()
-    noise = BASELINE_TOLERANCE * centers.norm(dim=-1).max() + BASELINE_FLOOR
-    return torch.where(spread > noise, spread, 0)
+    """Root mean square distance from the mean."""
+    return (centers - centers.mean(0)).square().sum(-1).mean().sqrt()
 
 
 def fit_scale(

@@ -92,7 +92,7 @@ def transform_rays(
 def _image_plane(rows: int, columns: int, device: torch.device) -> Float[Tensor, "rays 3"]:
     """Homogeneous coordinates of the grid's centres in an image that spans −1 to 1."""
     size = torch.tensor([columns, rows], device=device)
-    plane = pixel_centers(rows, columns, device).flatten(0, 1) * 2 / size - 1
+    plane = pixel_centers(rows, columns, device, torch.float64).flatten(0, 1) * 2 / size - 1
     return torch.cat([plane, torch.ones_like(plane[:, :1])], -1)
 
 
@@ -128,8 +128,9 @@ def _best_inliers(
     hypotheses: Float[Tensor, "hypotheses 3 3"],
 ) -> Bool[Tensor, " rays"]:
     """Find the hypothesis whose inliers weigh most, and return these inliers."""
-    # Both sides of |H p| < √(1 + tan²) · (d · H p) are linear in per-ray products, so two matrix products score all.
-    along = hypotheses.flatten(-2) @ _outer(directions.float(), points).mT
+    points, directions = points.float(), directions.float()
+    # |H p|² < (1 + tan²) (d · H p)² is made of sums over products of a ray's numbers: two matrix products score all.
+    along = hypotheses.flatten(-2) @ _outer(directions, points).mT
     squared_length = (hypotheses.mT @ hypotheses).flatten(-2) @ _outer(points, points).mT
     inliers = (along > 0) & (squared_length < (1 + INLIER_TANGENT**2) * along.square())
     return inliers[(inliers.to(weights) @ weights).argmax()]
@@ -141,7 +142,6 @@ def _normal_equations(
     weights: Float[Tensor, "*batch rays"],
 ) -> Float[Tensor, "*batch 9 9"]:
     """Sum w |(I − d dᵀ) H p|², the squared distance of H p from the line along d, as a quadratic form in H."""
-    points = points.double()
     across = torch.eye(3).to(directions).flatten() - _outer(directions, directions)
     moments = (weights[..., None] * across).mT @ _outer(points, points)
     return moments.unflatten(-1, (3, 3)).unflatten(-3, (3, 3)).transpose(-3, -2).flatten(-2).flatten(-3, -2)

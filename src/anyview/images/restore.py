@@ -66,8 +66,10 @@ def restore_depth(
     for one_depth, image, placement, picture in zip(depth, views.images, views.placements, pictures, strict=True):
         grid = _Grid.of(placement, views)
         known = grid.cut(one_depth)
-        full = 1 / grid.interpolate(1 / known)
-        torn = _torn_cells(1 / known)[grid.rows.lower][:, grid.columns.lower]
+        inverse = 1 / known
+        # at the border it is extrapolated by up to half a pixel of the view, which must not reach infinity
+        full = 1 / grid.interpolate(inverse).clamp(min=inverse.min() / 2)
+        torn = _torn_cells(inverse)[grid.rows.lower][:, grid.columns.lower]
         full[torn] = grid.choose(known, grid.cut(image), torch.from_numpy(np.array(picture.pixels)), torn)
         restored.append(torch.where(grid.seen, full, 0.0))
     return _stack(restored)
@@ -161,8 +163,10 @@ def _torn(inverse: Float[Tensor, "lines pixels"]) -> Bool[Tensor, "lines pixels-
     """Find discontinuities between neighbours along each line."""
     step = inverse.diff(dim=-1)
     relative = step.abs() / torch.minimum(inverse[:, :-1], inverse[:, 1:])
-    along = torch.nn.functional.pad(step, (1, 1))
-    evenness = torch.minimum(along[:, :-2] * step.sign(), along[:, 2:] * step.sign())
+    edge = torch.full_like(step[:, :1], torch.inf)
+    before = torch.cat([edge, step[:, :-1] * step[:, 1:].sign()], -1)
+    after = torch.cat([step[:, 1:] * step[:, :-1].sign(), edge], -1)
+    evenness = torch.minimum(before, after)
     return (relative > _DISCONTINUITY) & (step.abs() > _BEND * evenness)
 
 

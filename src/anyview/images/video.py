@@ -59,7 +59,7 @@ def read_frames(
         raise ValueError(missing_path(path))
     times = _frame_times(path)
     chosen = [times[index] for index in choose_frames([float(time) for time in times], frames_per_second, count)]
-    return _decode_frames(path, times[0], chosen, progress)
+    return _decode_frames(path, times, chosen, progress)
 
 
 def choose_frames(times_s: Sequence[float], frames_per_second: float | None, count: int | None) -> list[int]:
@@ -127,15 +127,17 @@ def _frame_times(path: Path) -> list[Fraction]:
 
 
 def _decode_frames(
-    path: Path, start: Fraction, chosen: Sequence[Fraction], progress: Progress | None
+    path: Path, times: Sequence[Fraction], chosen: Sequence[Fraction], progress: Progress | None
 ) -> Iterator[Frame]:
     done = 0
     with _video_stream(path) as (container, stream):
+        # AVI stores when to decode a frame, not when to show it; but frames come in the order they are shown.
+        times_shown = iter(times) if container.format.name == "avi" else None
         for frame in container.decode(stream):
-            time = _time(frame)
+            time = _time(frame) if times_shown is None else next(times_shown)
             if time < chosen[done]:
                 continue
-            yield Frame(float(time - start), _upright_pixels(frame))
+            yield Frame(float(time - times[0]), _upright_pixels(frame))
             done = bisect.bisect_right(chosen, time)
             if progress is not None:
                 progress(done, len(chosen))

@@ -5,7 +5,7 @@ Every layout is safetensors and loads strictly: a missing, unexpected or misshap
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from anyview.model.config import (
     find_preset,
 )
 from anyview.model.network import NestedNetwork, Network, build
+
+Progress = Callable[[int, int], None]
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 """Where weights that come with the package lie, as NAME.safetensors."""
@@ -166,8 +168,10 @@ def _from_hub(hub_id: str, revision: str | None, offline: bool) -> Path:
     return Path(paths[0]).parent
 
 
-def load(path: str | Path) -> tuple[Network | NestedNetwork, str]:
+def load(path: str | Path, progress: Progress | None = None) -> tuple[Network | NestedNetwork, str]:
     """Load a network from a published folder or one of our files, in float32 on the CPU; return it with its name.
+
+    ``progress`` is called with the number of tensors read, and of all.
 
     Raises:
         ValueError: The path holds no checkpoint, or one whose tensors are not the network's; the first offenders are
@@ -180,7 +184,7 @@ def load(path: str | Path) -> tuple[Network | NestedNetwork, str]:
             if not needed.is_file():
                 raise ValueError(f"{path} is no model folder: {needed.name} is missing{_pickle_hint(path.iterdir())}")
         name = _model_name(config_path)
-        return _load_published(weights, find_preset(name).config), name
+        return _load_published(weights, find_preset(name).config, progress), name
     if path.suffix != ".safetensors":
         raise ValueError(f"expected a model folder or a .safetensors file, got {path}{_pickle_hint([path])}")
     metadata = _metadata(path)
@@ -191,7 +195,7 @@ def load(path: str | Path) -> tuple[Network | NestedNetwork, str]:
         )
     config = config_from_json(metadata["config"])
     network = build(config)
-    tensors = _read_strictly(path, {name: name for name in network.state_dict()}, network)
+    tensors = _read_strictly(path, {name: name for name in network.state_dict()}, network, progress)
     return _with_tensors(network, tensors), metadata["name"]
 
 
@@ -289,13 +293,17 @@ def _dinov2_names(tensors: Mapping[str, Tensor], config: BackboneConfig) -> dict
     return renamed
 
 
-def _load_published(path: Path, config: NetworkConfig | NestedConfig) -> Network | NestedNetwork:
+def _load_published(
+    path: Path, config: NetworkConfig | NestedConfig, progress: Progress | None
+) -> Network | NestedNetwork:
     network = build(config)
     names = {name: published_name(name, config) for name in network.state_dict()}
-    return _with_tensors(network, _read_strictly(path, names, network))
+    return _with_tensors(network, _read_strictly(path, names, network, progress))
 
 
-def _read_strictly(path: Path, names: Mapping[str, str], network: torch.nn.Module) -> dict[str, Tensor]:
+def _read_strictly(
+    path: Path, names: Mapping[str, str], network: torch.nn.Module, progress: Progress | None
+) -> dict[str, Tensor]:
     """Read the tensors of our parameters, stored under ``names``, after checking that they are what is there."""
     from safetensors import safe_open
 
@@ -306,7 +314,12 @@ def _read_strictly(path: Path, names: Mapping[str, str], network: torch.nn.Modul
         _refuse_differences(
             path, wanted, {key: shape for key, shape in found.items() if not DEAD_PARAMETERS.search(key)}
         )
-        return {name: file.get_tensor(stored).float() for name, stored in names.items()}
+        tensors = {}
+        for name, stored in names.items():
+            tensors[name] = file.get_tensor(stored).float()
+            if progress is not None:
+                progress(len(tensors), len(names))
+        return tensors
 
 
 def _refuse_differences(

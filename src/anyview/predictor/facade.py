@@ -24,6 +24,7 @@ from anyview.model.metric import to_metres
 from anyview.model.network import NestedNetwork, Network, build, initialize
 from anyview.options import PredictOptions
 from anyview.predictor.known_cameras import Known, as_intrinsics, batch_known, gather_known, in_known_frame
+from anyview.predictor.progress import watch
 from anyview.predictor.result import at_input_resolution, take_scene
 from anyview.types import Cameras, NetworkOutput, Picture, Prediction, Scene, Views
 
@@ -90,6 +91,7 @@ class DepthAnything3:
         dtype: Precision | torch.dtype = "auto",
         revision: str | None = None,
         offline: bool = False,
+        progress: Progress | None = None,
     ) -> "DepthAnything3":
         """Load a model by a preset's name, a hub repository, a published folder, or a file of ours.
 
@@ -99,11 +101,13 @@ class DepthAnything3:
             dtype: Precision of the backbone; "auto" is what the device does well, float32 on CPUs.
             revision: Branch, tag or commit on the hub.
             offline: Take what is on this machine, or refuse.
+            progress: Called as tensors are read.
 
         Raises:
             ValueError: There is no such model, its files cannot be had, or they are not what they should be.
         """
-        network, name = load(locate(name_or_path, revision=revision, offline=offline))
+        path = locate(name_or_path, revision=revision, offline=offline)
+        network, name = load(path, _stage(progress, "loading"))
         return cls(network, name, device=device, dtype=dtype)
 
     @classmethod
@@ -164,9 +168,8 @@ class DepthAnything3:
         views = _prepare(pictures, options)
         known = gather_known(pictures, views, cameras, intrinsics, options)
         self._check_memory(len(pictures), views, options)
-        _report(progress, "predicting", 0, 1)
-        output = self._run(views.images[None], batch_known(known), options)
-        _report(progress, "predicting", 1, 1)
+        with watch(self.network, len(pictures), _stage(progress, "predicting")):
+            output = self._run(views.images[None], batch_known(known), options)
         return self._prediction(output, 0, pictures, views, known, options)
 
     def predict_each(
@@ -215,7 +218,8 @@ class DepthAnything3:
                 output = self._run(images, batch_known(*(known for _, _, known in same_size)), options)
                 for index, (picture, views, known) in enumerate(same_size):
                     yield self._prediction(output, index, [picture], views, known, options)
-            _report(progress, "predicting", min(start + batch_size, len(contents)), len(contents))
+            if progress is not None:
+                progress("predicting", min(start + batch_size, len(contents)), len(contents))
 
     def _check(self, options: PredictOptions, *, poses_given: bool) -> None:
         """Refuse what this model cannot do before anything is read."""
@@ -374,11 +378,6 @@ def _contents(images: Pictures) -> list[PictureSource]:
     if isinstance(images, str | os.PathLike):
         return list(picture_files(images))
     return list(images) if isinstance(images, list | tuple) else [images]  # type: ignore[list-item]
-
-
-def _report(progress: Progress | None, stage: str, done: int, total: int) -> None:
-    if progress is not None:
-        progress(stage, done, total)
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

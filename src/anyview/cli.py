@@ -1,0 +1,286 @@
+"""The command line. Options come from the dataclasses; each command only wires libraries together."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from anyview.exporters import FORMATS
+from anyview.model.config import PRESETS
+from anyview.options import ExportOptions, PredictOptions
+
+if TYPE_CHECKING:
+    from anyview.types import Prediction
+
+_Flat = tyro.conf.arg(name="")
+_FORMATS_HELP = "What to write, separated by commas. " + "; ".join(f"{n}: {f.description}" for n, f in FORMATS.items())
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Turn photos, folders, videos, COLMAP projects or transforms.json into depth, cameras and point clouds."""
+
+    inputs: tyro.conf.Positional[tuple[str, ...]]
+    """Pictures, patterns, folders, videos, COLMAP projects, transforms.json: one scene."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder to write into."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
+    """A preset (`anyview models`), a hub repository, a model folder or file."""
+    formats: Annotated[str, tyro.conf.arg(aliases=["-f"], help=_FORMATS_HELP)] = "glb,depth_vis,npz"
+    separate: bool = False
+    """The pictures have nothing to do with each other: predict each by itself, into a folder of its name."""
+    cameras: Literal["use", "intrinsics", "ignore"] = "use"
+    """What to take from a project that knows its cameras."""
+    image_folder: Path | None = None
+    """Pictures of a COLMAP project, where they are not beside it in images/."""
+    frames_per_second: float = 1.0
+    """Frames to take from videos."""
+    max_frames: int | None = None
+    """Largest number of frames to take from a video, spread over its length."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the backbone."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    offline: bool = False
+    """Never download."""
+    batch_size: int = 4
+    """Pictures at a time, with --separate."""
+    predict: Annotated[PredictOptions, _Flat] = field(default_factory=PredictOptions)
+    export: Annotated[ExportOptions, _Flat] = field(default_factory=ExportOptions)
+
+
+@dataclass(frozen=True)
+class Models:
+    """List the models: parameters, what they can do, licence, and whether they are on this machine."""
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert weights between published folders and our single file, which holds its own configuration."""
+
+    source: tyro.conf.Positional[str]
+    """A preset, hub repository, folder or file."""
+    destination: tyro.conf.Positional[Path]
+    """A file NAME.safetensors (ours), or a folder (published layout)."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What parameters are stored in, in our format; they load as float32."""
+    offline: bool = False
+    """Never download."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Show the whole way, from pictures to a point cloud, on generated pictures or on yours."""
+
+    inputs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Your own pictures; none: generated ones."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("out/demo")
+    """Folder to write into."""
+
+
+Command = (
+    Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong."""
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="anyview",
+        description="3D space from any number of views.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
+    run = {Predict: predict, Models: models, Convert: convert, Demo: demo}[type(command)]
+    try:
+        run(command)
+    except (ValueError, ImportError, OSError, MemoryError) as error:
+        print(f"anyview: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("anyview: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def predict(command: Predict) -> None:
+    """Predict a scene, or each of its pictures, and write files."""
+    from anyview.exporters import check_request, export
+    from anyview.images.sources import read_scene
+    from anyview.predictor import DepthAnything3
+
+    formats = [name.strip() for name in command.formats.split(",") if name.strip()]
+    if not command.inputs:
+        raise ValueError("no pictures given; see anyview predict --help")
+    if not formats:
+        raise ValueError(f"no format given; known: {', '.join(FORMATS)}")
+    check_request(command.output, formats, command.export)
+    options = replace(command.predict, features=_features(command, formats))
+    with Stages() as stages:
+        scene = read_scene(
+            list(command.inputs),
+            frames_per_second=command.frames_per_second,
+            max_frames=command.max_frames,
+            image_folder=command.image_folder,
+            use_cameras=command.cameras != "ignore",
+            progress=stages.of("reading"),
+        )
+        model = DepthAnything3.from_pretrained(
+            command.model,
+            device=command.device,
+            dtype=command.dtype,
+            revision=command.revision,
+            offline=command.offline,
+            progress=stages,
+        )
+        intrinsics = None
+        if scene.cameras is not None and (command.cameras == "intrinsics" or command.separate):
+            intrinsics, scene = scene.cameras.intrinsics, replace(scene, cameras=None)
+        if command.separate:
+            each = model.predict_each(
+                scene, intrinsics=intrinsics, batch_size=command.batch_size, options=options, progress=stages
+            )
+            results = ((command.output / Path(prediction.names[0]).stem, prediction) for prediction in each)
+        else:
+            prediction = model.predict(scene, intrinsics=intrinsics, options=options, progress=stages)
+            results = iter([(command.output, prediction)])
+        for folder, prediction in results:
+            written = export(prediction, folder, formats, command.export, stages.of("exporting"))
+            stages.pause()
+            _summarise(prediction, written)
+    print(f"took {stages.summary()} on {model.device}")
+
+
+def models(_command: Models) -> None:
+    """Print a table of the presets."""
+    from anyview.model.checkpoint import is_local
+
+    rows = [("model", "parameters", "licence", "here", "what it does")]
+    for name, preset in PRESETS.items():
+        here = "yes" if is_local(name) else "no"
+        rows.append((name, f"{preset.parameters / 1e6:,.1f} M", preset.licence, here, preset.summary))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def convert(command: Convert) -> None:
+    """Read weights in either layout and write them in the one that the destination names."""
+    import torch
+
+    from anyview.model.checkpoint import load, locate, save, save_published
+
+    source = locate(command.source, offline=command.offline)
+    ours = command.destination.suffix == ".safetensors"
+    if not ours and command.dtype != "float32":
+        raise ValueError(f"published folders hold float32, not {command.dtype}; a .safetensors file can hold it")
+    if command.destination.exists() and command.destination.resolve() == source.resolve():
+        raise ValueError(f"{command.destination} is the source")
+    with Stages() as stages:
+        network, name = load(source, stages.of("loading"))
+    if ours:
+        save(network, command.destination, name=name, dtype=getattr(torch, command.dtype))
+    else:
+        save_published(network, command.destination, name=name)
+    print(f"wrote {name} to {command.destination}")
+
+
+def demo(command: Demo) -> None:
+    """Run the demonstration."""
+    from anyview.demo import run_demo
+
+    with Stages() as stages:
+        prediction, written = run_demo(command.inputs, command.output, stages, print)
+        stages.pause()
+    _summarise(prediction, written)
+    print(f"took {stages.summary()}")
+
+
+class Stages:
+    """Progress bars on stderr, one stage after the other, and the time that each took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stage: str | None = None
+        self._started = 0.0
+        self._bar: Any = None
+
+    def __enter__(self) -> "Stages":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pause()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` is done of a stage; the first call for another stage ends the last one."""
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self.pause()
+            self._stage, self._started = stage, time.perf_counter()
+            self._bar = tqdm(desc=stage, total=total, bar_format="{desc:10} {bar:30} {n_fmt}/{total_fmt} {elapsed}")
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def of(self, stage: str) -> Callable[[int, int], None]:
+        """Progress of one stage, for callees that know of no others."""
+        return partial(self, stage)
+
+    def pause(self) -> None:
+        """End the running stage."""
+        if self._stage is not None:
+            self._bar.close()
+            elapsed = time.perf_counter() - self._started
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + elapsed
+            self._stage = None
+
+    def summary(self) -> str:
+        """Say how long each stage took."""
+        return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())
+
+
+_UNITS = {
+    "metres": "metres",
+    "caller": "the unit of the given cameras",
+    "arbitrary": "an arbitrary unit, the same in all views",
+    "canonical": "canonical units (times focal length in pixels / 300: metres)",
+}
+
+
+def _summarise(prediction: "Prediction", written: Mapping[str, Sequence[Path]]) -> None:
+    views, height, width = prediction.depth.shape
+    depth = prediction.depth[prediction.valid()]
+    print(f"{views} view{'s' if views > 1 else ''} of {width}×{height} pixels with {prediction.model}")
+    print(f"depth {depth.min():.3g} to {depth.max():.3g}, median {depth.median():.3g}, in {_UNITS[prediction.units]}")
+    for note in prediction.notes:
+        print(f"note: {note}")
+    for paths in written.values():
+        size = sum(path.stat().st_size for path in paths) / 1e6
+        first = paths[0] if len(paths) == 1 else f"{len(paths)} files in {Path(os.path.commonpath(paths))}"
+        print(f"wrote {first} ({size:.1f} MB)")
+
+
+def _features(command: Predict, formats: Sequence[str]) -> tuple[int, ...]:
+    if "features" in formats and not command.predict.features:
+        raise ValueError("format 'features' needs --features with the numbers of backbone blocks, e.g. --features 11")
+    return command.predict.features
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an error, without line breaks."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    return " ".join(str(error).split()) or type(error).__name__
