@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -97,15 +97,14 @@ Command = (
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong."""
     command = tyro.cli(
-        Command,  # type: ignore[arg-type]
+        Command,
         prog="anyview",
         description="3D space from any number of views.",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
-    run = {Predict: predict, Models: models, Convert: convert, Demo: demo}[type(command)]
     try:
-        run(command)
+        _RUN[type(command)](command)
     except (ValueError, ImportError, OSError, MemoryError) as error:
         print(f"anyview: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -137,6 +136,7 @@ def predict(command: Predict) -> None:
             use_cameras=command.cameras != "ignore",
             progress=stages.of("reading"),
         )
+        stages.pause()
         model = DepthAnything3.from_pretrained(
             command.model,
             device=command.device,
@@ -148,6 +148,7 @@ def predict(command: Predict) -> None:
         intrinsics = None
         if scene.cameras is not None and (command.cameras == "intrinsics" or command.separate):
             intrinsics, scene = scene.cameras.intrinsics, replace(scene, cameras=None)
+        results: Iterable[tuple[Path, Prediction]]
         if command.separate:
             each = model.predict_each(
                 scene, intrinsics=intrinsics, batch_size=command.batch_size, options=options, progress=stages
@@ -155,7 +156,7 @@ def predict(command: Predict) -> None:
             results = ((command.output / Path(prediction.names[0]).stem, prediction) for prediction in each)
         else:
             prediction = model.predict(scene, intrinsics=intrinsics, options=options, progress=stages)
-            results = iter([(command.output, prediction)])
+            results = [(command.output, prediction)]
         for folder, prediction in results:
             written = export(prediction, folder, formats, command.export, stages.of("exporting"))
             stages.pause()
@@ -284,3 +285,6 @@ def _one_line(error: BaseException) -> str:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+_RUN: dict[type, Callable[[Any], None]] = {Predict: predict, Models: models, Convert: convert, Demo: demo}

@@ -106,14 +106,12 @@ def test_bundle_adjustment_repairs_a_moved_camera(room, model):
     pose = frame.rig_from_world
     truth = pose.matrix()
     frame.rig_from_world = pycolmap.Rigid3d(pose.rotation, pose.translation + np.array([0.05, -0.03, 0.04]))
-    before = moved.compute_mean_reprojection_error()
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
     options.refine_focal_length = False
     pycolmap.bundle_adjustment(moved, options)
     moved.update_point_3d_errors()
     assert moved.compute_mean_reprojection_error() < 0.1
-    assert before < np.inf
     relative = moved.image(3).cam_from_world().matrix() @ np.vstack([_inverse(moved.image(1)), [0, 0, 0, 1]])
     expected = truth @ np.vstack([_inverse(model.image(1)), [0, 0, 0, 1]])
     np.testing.assert_allclose(relative[:, :3], expected[:, :3], atol=5e-3)

@@ -66,7 +66,7 @@ def test_choosing(video):
 
 
 def test_uneven_times_are_sampled_by_time():
-    times = [0, 0.1, 0.2, 1.1, 1.2, 4.0, 4.9, 5.0]
+    times = [0.0, 0.1, 0.2, 1.1, 1.2, 4.0, 4.9, 5.0]
     assert choose_frames(times, 1.0, None) == [0, 3, 5, 7]  # at or after 0, 1, (2, 3 have none) 4, 5
     assert choose_frames([3 + time for time in times], 1.0, None) == [0, 3, 5, 7]
     assert choose_frames(times, 1.0, 2) == [0, 7]

@@ -62,10 +62,10 @@ def cameras_from_rays(
     weights = torch.where(valid & flat_confidence.isfinite(), flat_confidence.float(), 0).clamp(min=0)
 
     hypotheses = _draw_hypotheses(points, directions, weights, generator)
-    weights = torch.stack(
-        [w * _best_inliers(points, d, w, h) for d, w, h in zip(directions, weights, hypotheses, strict=True)]
-    )
-    equations = [_normal_equations(points, d, w) for d, w in zip(directions, weights, strict=True)]
+    # What grows with the number of rays is done view by view, to need the memory of one.
+    views = zip(directions, weights, hypotheses, strict=True)
+    weights = weights * torch.stack([_best_inliers(points, *view) for view in views])
+    equations = [_normal_equations(points, *view) for view in zip(directions, weights, strict=True)]
     homographies, determined = _solve(torch.stack(equations))
     camera_to_world, plane_intrinsics = _factor(homographies)
     origins = torch.where(weights[..., None] > 0, flat_rays[..., 3:], 0)
@@ -133,7 +133,8 @@ def _best_inliers(
     along = hypotheses.flatten(-2) @ _outer(directions, points).mT
     squared_length = (hypotheses.mT @ hypotheses).flatten(-2) @ _outer(points, points).mT
     inliers = (along > 0) & (squared_length < (1 + INLIER_TANGENT**2) * along.square())
-    return inliers[(inliers.to(weights) @ weights).argmax()]
+    best = (inliers.to(weights) @ weights).argmax(0, keepdim=True)
+    return inliers[best][0]
 
 
 def _normal_equations(

@@ -134,7 +134,7 @@ def _decode_frames(
         # AVI stores when to decode a frame, not when to show it; but frames come in the order they are shown.
         times_shown = iter(times) if container.format.name == "avi" else None
         for frame in container.decode(stream):
-            time = _time(frame) if times_shown is None else next(times_shown)
+            time = _time(frame) if times_shown is None else next(times_shown, times[-1])
             if time < chosen[done]:
                 continue
             yield Frame(float(time - times[0]), _upright_pixels(frame))

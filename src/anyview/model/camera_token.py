@@ -13,12 +13,12 @@ from anyview.types import Cameras
 class CameraEncoder(nn.Module):
     """Known cameras to one token per view."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, depth: int) -> None:
         super().__init__()
         self.expand = nn.Linear(9, width // 2)
         self.contract = nn.Linear(width // 2, width)
         self.token_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(width, heads=16, initial_scale=0.01) for _ in range(4))
+        self.blocks = nn.ModuleList(Block(width, heads=16, initial_scale=0.01) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, cameras: Cameras, height: int, width: int) -> Float[Tensor, "batch views width"]:

@@ -76,6 +76,8 @@ class NetworkConfig:
     backbone: BackboneConfig
     pyramid: PyramidConfig
     gaussians: GaussianConfig | None = None
+    camera_encoder_depth: int = 4
+    """Blocks that turn known cameras into tokens (any-view only)."""
     canonical_depth: bool = False
     """Monocular only: depth · focal length in pixels / 300 is metres."""
 
@@ -116,9 +118,10 @@ def _any_view(
 
 _LARGE_PYRAMID = PyramidConfig(features=256, channels=(256, 512, 1024, 1024))
 
-_NANO = _any_view(
-    BackboneConfig(width=192, depth=12, heads=3, taps=(5, 7, 9, 11), cross_view_from=4),
-    PyramidConfig(features=48, channels=(32, 48, 96, 192)),
+_NANO = NetworkConfig(
+    backbone=BackboneConfig(width=192, depth=12, heads=3, taps=(5, 7, 9, 11), cross_view_from=4),
+    pyramid=PyramidConfig(features=48, channels=(32, 48, 96, 96)),
+    camera_encoder_depth=1,
 )
 _SMALL = _any_view(
     BackboneConfig(width=384, depth=12, heads=6, taps=(5, 7, 9, 11), cross_view_from=4),
@@ -146,7 +149,7 @@ PRESETS: dict[str, Preset] = {
     "da3-nano": Preset(
         config=_NANO,
         summary="depth, rays, cameras from any number of views; small enough for a laptop's processor",
-        parameters=7_386_343,
+        parameters=7_495_986,
         licence="Apache-2.0",
         hub_id=None,
     ),

@@ -35,9 +35,10 @@ class Network(nn.Module):
         self.frames_at_once = FRAMES_AT_ONCE
         self.backbone = Backbone(config.backbone)
         self.head = AnyViewHead(config) if config.is_any_view else MonocularHead(config)
-        self.camera_encoder = CameraEncoder(config.backbone.width) if config.is_any_view else None
-        self.camera_decoder = CameraDecoder(config.backbone.tap_width) if config.is_any_view else None
-        self.gaussian_head = GaussianHead(config.gaussians, config.backbone.tap_width) if config.gaussians else None
+        width, tap_width = config.backbone.width, config.backbone.tap_width
+        self.camera_encoder = CameraEncoder(width, config.camera_encoder_depth) if config.is_any_view else None
+        self.camera_decoder = CameraDecoder(tap_width) if config.is_any_view else None
+        self.gaussian_head = GaussianHead(config.gaussians, tap_width) if config.gaussians else None
 
     def forward(
         self,
