@@ -15,7 +15,8 @@ from torch import Tensor
 
 Units = Literal["metres", "caller", "arbitrary", "canonical"]
 """Unit of depth and camera positions: metres; those of the cameras the caller gave; an arbitrary scale shared by all
-views of the scene; or a metric model's canonical depth, to be multiplied by focal length in pixels / 300."""
+views of the scene; or a metric model's canonical depth, to be multiplied by the focal length in pixels of the network's
+input / 300."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def full_room(room: Prediction) -> Prediction:
         return torch.rand(*shape, generator=generator)
 
     mask = torch.ones(views, height, width, dtype=torch.bool)
-    mask[:, :, :8] = False
+    mask[:, :, :14] = False  # one patch of features and a part of the next
     return dataclasses.replace(
         room,
         mask=mask,

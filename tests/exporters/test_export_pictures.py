@@ -206,7 +206,7 @@ def test_features_stand_beside_their_pictures(full_room, tmp_path):
         picture = np.asarray(file)
     np.testing.assert_array_equal(picture[:, :96], full_room.images[2])
     colors = picture[:, 96:]
-    assert (colors[:, :8] == 0).all()  # masked
-    patches = colors.reshape(6, 12, 8, 12, 3)[:, :, 1:]
+    assert (colors[:, :14] == 0).all()  # masked
+    patches = colors.reshape(6, 12, 8, 12, 3)[:, :, 2:]
     assert (patches == patches[:, :1, :, :1]).all()
     assert len(np.unique(patches[:, 0, :, 0].reshape(-1, 3), axis=0)) > 30

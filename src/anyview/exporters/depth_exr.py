@@ -64,7 +64,7 @@ def _compress(raw: bytes) -> bytes:
     differences = np.diff(halves, prepend=halves[:1] * 0) + np.uint8(128)
     differences[0] = halves[0]
     packed = zlib.compress(differences.tobytes())
-    return packed
+    return packed if len(packed) < len(raw) else raw
 
 
 def _attribute(name: str, kind: str, value: bytes) -> bytes:

@@ -81,7 +81,7 @@ def umeyama(
     """Fit target ≈ s R source + t by weighted least squares (Umeyama 1991), in float64.
 
     Also returns whether the points determine the rotation: where they lie on a line or coincide they do not, and the
-    result is one of many. Points of weight 0 must still be finite.
+    result is one of many. Weights must not all be 0; points of weight 0 must still be finite.
     """
     x, y = source.double(), target.double()
     w = torch.ones_like(x[..., 0]) if weights is None else weights.double()
@@ -142,7 +142,7 @@ def _best_candidate(
 ) -> int | None:
     """Most inliers, then smallest mean error among them, then first."""
     counts = inliers.sum(-1)
-    means = torch.where(inliers, errors, 0).sum(-1) / counts
+    means = torch.where(inliers, errors, 0).sum(-1) / counts.clamp(min=1)
     ranking = [
         (-count, mean, index)
         for index, (count, mean, fits) in enumerate(zip(counts.tolist(), means.tolist(), usable.tolist(), strict=True))

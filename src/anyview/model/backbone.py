@@ -24,7 +24,7 @@ class BackboneOutput:
     taps: tuple[Float[Tensor, "batch views patches tap_width"], ...]
     camera: Float[Tensor, "batch views tap_width"] | None
     """The camera tokens after the last block; None in a monocular network."""
-    features: dict[int, Float[Tensor, "batch views patches width"]]
+    features: dict[int, Float[Tensor, "batch views patches channels"]]
 
 
 @cached_table
@@ -70,7 +70,7 @@ class Backbone(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch views 3 height width"],
-        camera_tokens: Float[Tensor, "batch views width"] | None = None,
+        camera_tokens: Float[Tensor, "batch views channels"] | None = None,
         *,
         reference_view: ReferenceView = "saddle_balanced",
         features: Sequence[int] = (),
@@ -116,7 +116,7 @@ class Backbone(nn.Module):
             features={index: in_input_order(tokens) for index, tokens in kept.items()},
         )
 
-    def embed(self, images: Float[Tensor, "batch views 3 height width"]) -> Float[Tensor, "batch views tokens width"]:
+    def embed(self, images: Float[Tensor, "batch views 3 height width"]) -> Float[Tensor, "batch views tokens channels"]:
         """Cut images into patches; add the class token and the learned positions."""
         patches = self.patch_embedding(images.flatten(0, 1))
         rows, columns = patches.shape[-2:]
@@ -130,8 +130,8 @@ class Backbone(nn.Module):
         return torch.cat([first, tokens], dim=1).unflatten(0, images.shape[:2])
 
     def with_camera_tokens(
-        self, x: Float[Tensor, "batch views tokens width"], camera_tokens: Float[Tensor, "batch views width"] | None
-    ) -> Float[Tensor, "batch views tokens width"]:
+        self, x: Float[Tensor, "batch views tokens channels"], camera_tokens: Float[Tensor, "batch views channels"] | None
+    ) -> Float[Tensor, "batch views tokens channels"]:
         """Put camera tokens in the place of the class tokens."""
         batch, views = x.shape[:2]
         if camera_tokens is None:
@@ -140,7 +140,7 @@ class Backbone(nn.Module):
         return torch.cat([camera_tokens[:, :, None].to(x.dtype), x[:, :, 1:]], dim=2)
 
     def join(
-        self, one_view: Float[Tensor, "batch views tokens width"], x: Float[Tensor, "batch views tokens width"]
+        self, one_view: Float[Tensor, "batch views tokens channels"], x: Float[Tensor, "batch views tokens channels"]
     ) -> Float[Tensor, "batch views tokens tap_width"]:
         """A tap: the last one-view block's tokens as they are, beside the tapped block's, normalised."""
         if self.config.cross_view_from is None:

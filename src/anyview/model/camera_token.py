@@ -21,7 +21,7 @@ class CameraEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads=16, initial_scale=0.01) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, cameras: Cameras, height: int, width: int) -> Float[Tensor, "batch views width"]:
+    def forward(self, cameras: Cameras, height: int, width: int) -> Float[Tensor, "batch views channels"]:
         """Encode cameras of height × width images, their poses as `geometry.pose.normalize_poses` leaves them."""
         encoding = encode_pose(cameras, height, width)
         tokens = self.token_norm(self.contract(F.gelu(self.expand(encoding))))
@@ -41,11 +41,11 @@ class CameraDecoder(nn.Module):
         self.quaternion = nn.Linear(width, 4)
         self.field_of_view = nn.Linear(width, 2)
 
-    def forward(self, tokens: Float[Tensor, "batch views width"], height: int, width: int) -> Cameras:
+    def forward(self, tokens: Float[Tensor, "batch views channels"], height: int, width: int) -> Cameras:
         """Decode the cameras of height × width images."""
         return decode_pose(self.encoding(tokens), height, width)
 
-    def encoding(self, tokens: Float[Tensor, "batch views width"]) -> Float[Tensor, "batch views 9"]:
+    def encoding(self, tokens: Float[Tensor, "batch views channels"]) -> Float[Tensor, "batch views 9"]:
         """Read the pose encoding of `geometry.pose.encode_pose`, as training compares it."""
         hidden = F.relu(self.second(F.relu(self.first(tokens))))
         # Fields of view cannot be negative.

@@ -28,8 +28,8 @@ class DenseMaps:
 
 
 def in_chunks(
-    read: Callable[..., tuple[Tensor, ...]], per_view: Sequence[Float[Tensor, "batch views *rest"]], frames_at_once: int
-) -> tuple[Float[Tensor, "batch views *rest"], ...]:
+    read: Callable[..., tuple[Tensor, ...]], per_view: Sequence[Float[Tensor, "batch views ..."]], frames_at_once: int
+) -> tuple[Float[Tensor, "batch views ..."], ...]:
     """Call ``read`` on a few frames at a time of everything ``per_view``, and join each of its results."""
     batch, views = per_view[0].shape[:2]
     chunks = zip(*(x.flatten(0, 1).split(frames_at_once) for x in per_view), strict=True)
