@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 import torch
-from golden import fill
 from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,6 +26,7 @@ from anyview.model.config import (
     PyramidConfig,
 )
 from anyview.model.network import NestedNetwork, Network, build
+from golden import fill
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -74,7 +74,7 @@ def published_tensors(name: str) -> dict[str, Tensor]:
 
 
 def write_published_folder(folder: Path, name: str, tensors: dict[str, Tensor] | None = None) -> Path:
-    """Write ``config.json`` and ``model.safetensors`` as they are published; ``tensors`` takes the place of filled ones."""
+    """Write a folder as it is published, with ``tensors`` in the place of filled ones if there are any."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({"model_name": name, "config": {"__object__": {}}}))
     save_file(published_tensors(name) if tensors is None else tensors, folder / "model.safetensors")

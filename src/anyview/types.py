@@ -127,7 +127,7 @@ class NetworkOutput:
     sky: Float[Tensor, "batch views height width"] | None = None
     """Score, 0 and above; sky from `model.metric.SKY_THRESHOLD` on."""
     gaussians: Gaussians | None = None
-    features: Mapping[int, Float[Tensor, "batch views rows columns channels"]] = field(default_factory=dict)
+    features: Mapping[int, Float[Tensor, "batch views patch_rows patch_columns channels"]] = field(default_factory=dict)
     metric_scale: Float[Tensor, " batch"] | None = None
     """What nested networks multiplied the any-view depth with to reach metres; NaN where no scale could be found."""
 

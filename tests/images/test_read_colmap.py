@@ -214,12 +214,24 @@ def test_refusals(tmp_path):
     refuses(r"a\.png has 96x128 pixels, and its known camera 128x96", lambda: read_colmap(tmp_path))
 
 
-@pytest.mark.parametrize("content", [b"", b"\1", b"nonsense" * 30])
-@pytest.mark.parametrize("file", ["cameras.bin", "images.bin"])
-def test_broken_models_are_refused(tmp_path, file, content):
+@pytest.mark.parametrize("file", ["cameras.bin", "images.bin", "points3D.bin", "frames.bin", "rigs.bin"])
+def test_empty_models_are_refused(tmp_path, file):
     project(tmp_path)
-    (tmp_path / "sparse" / "0" / file).write_bytes(content)
-    refuses("the COLMAP model .* (cannot be read|has no registered images)", lambda: read_colmap(tmp_path))
+    for content in (b"", b"\1"):
+        (tmp_path / "sparse" / "0" / file).write_bytes(content)
+        refuses(f"{file} is cut off", lambda: read_colmap(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["cameras.bin", "images.bin"])
+def test_broken_models_are_refused(tmp_path, file):
+    project(tmp_path)
+    (tmp_path / "sparse" / "0" / file).write_bytes(b"nonsense" * 30)
+    refuses("the COLMAP model .* cannot be read", lambda: read_colmap(tmp_path))
+
+
+def test_models_without_images_are_refused(tmp_path):
+    pycolmap.Reconstruction().write_binary(tmp_path)
+    refuses("has no registered images", lambda: read_colmap(tmp_path))
 
 
 def test_missing_points_are_refused(tmp_path):
@@ -231,10 +243,10 @@ def test_missing_points_are_refused(tmp_path):
 def test_panoramas_are_refused(tmp_path):
     project(tmp_path)
     panorama = pycolmap.Camera.create_from_model_name(1, "EQUIRECTANGULAR", 1.0, WIDTH, HEIGHT)
-    LENS = pycolmap.Reconstruction(tmp_path / "sparse" / "0")
-    LENS.cameras[1].model = panorama.model
-    LENS.cameras[1].params = panorama.params
-    LENS.write_binary(tmp_path / "sparse" / "0")
+    reconstruction = pycolmap.Reconstruction(tmp_path / "sparse" / "0")
+    reconstruction.cameras[1].model = panorama.model
+    reconstruction.cameras[1].params = panorama.params
+    reconstruction.write_binary(tmp_path / "sparse" / "0")
     refuses("EQUIRECTANGULAR cameras see all around", lambda: read_colmap(tmp_path))
 
 

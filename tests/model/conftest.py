@@ -1,7 +1,7 @@
 import pytest
-from filled import SMALL_CONFIGS
 
 from anyview.model.config import PRESETS, Preset
+from filled import SMALL_CONFIGS
 
 
 @pytest.fixture

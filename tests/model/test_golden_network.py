@@ -2,16 +2,15 @@
 
 import functools
 import json
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
-from filled import GOLDEN, filled, pictures
 from torch import Tensor
 
 from anyview.types import Cameras
+from filled import GOLDEN, filled, pictures
 
 MANIFEST = json.loads((GOLDEN / "network" / "manifest.json").read_text())
 TOLERANCE = {"tolerance": 1e-4, "reason": "what compatibility with published weights means (network.md)"}
@@ -56,9 +55,11 @@ def ours(case: str) -> Mapping[str, Tensor]:
     heads = []
     head = network.any_view.head if about["net"] == "nested" else network.head
     handle = head.register_forward_hook(lambda _module, _inputs, maps: heads.append(maps))
-    with torch.inference_mode():
-        output = network(images, cameras, **options)
-    handle.remove()
+    try:
+        with torch.inference_mode():
+            output = network(images, cameras, **options)
+    finally:
+        handle.remove()
     (raw,) = heads
     outputs = {
         "depth": output.depth,
@@ -143,7 +144,7 @@ def test_features_are_in_input_order(assert_close):
 
 
 def test_of_two_most_alike_views_the_first_is_the_reference_view():
-    """Both have the same largest similarity. Which one the reference takes depends on rounding; here it was the first."""
+    """Both have the same largest similarity. In the reference rounding decides; here it took the first."""
     names = MANIFEST["anyview_6views_simrange"]["image_names"][0]
     network = filled("anyview")
     with torch.inference_mode():
@@ -151,10 +152,8 @@ def test_of_two_most_alike_views_the_first_is_the_reference_view():
         for block in network.backbone.blocks[:2]:
             x = block(x.flatten(0, 1)).unflatten(0, (1, -1))
     directions = torch.nn.functional.normalize(x[0, :, 0].double(), dim=-1)
-    similarity = (directions @ directions.mT).fill_diagonal_(0)
+    similarity = (directions @ directions.mT).triu(1)
     first, second = divmod(int(similarity.argmax()), len(names))
-    assert first < second
-    assert math.isclose(similarity[first, second], similarity.max())
 
     def depth(order: list[int]) -> Tensor:
         with torch.inference_mode():

@@ -35,7 +35,8 @@ def find_tracks(prediction: Prediction, chosen: Bool[Tensor, "views height width
 
     A pixel is lifted to its 3D point, which is projected into the other views. A view confirms it where its own depth
     there agrees, whether or not its pixel was chosen. Pixels at depth edges take no part. The track's point is the
-    mean, weighted by confidence, of the points that its views place there. A pixel that a track reached starts none.
+    mean, weighted by confidence, of the points that its views place there; a view that differs by no more than
+    interpolation between its pixels may be wrong by has nothing to add to it. A pixel that a track reached starts none.
     """
     surfaces = _surfaces(prediction)
     free = chosen & surfaces[:, 0].isfinite()
@@ -64,18 +65,21 @@ def _follow(
     depth = prediction.depth[view][seeds]
     points = _lift(start[None], depth[None], cameras[view : view + 1])
     pixels, expected = project(points, cameras)
-    depths = 1 / _interpolate(surfaces, pixels)
-    pixels[view], depths[view] = start, depth
+    inverse, bend = _interpolate(surfaces, pixels)
+    depths, doubt = 1 / inverse, bend / inverse
+    pixels[view], depths[view], doubt[view] = start, depth, -1.0
     # A point outside of a view, behind it, hidden from it, or on its unusable pixels fails this test (NaN, infinity).
-    seen = (depths / expected - 1).abs() <= AGREEMENT
+    difference = (depths / expected - 1).abs()
+    seen = difference <= AGREEMENT
     seen[view] = True
     tracks = seen.sum(0) >= 2
+    telling = (seen & (difference > doubt))[:, tracks]
     seen, pixels, depths = seen[:, tracks], pixels[:, tracks], depths[:, tracks]
     weights = torch.ones_like(depths)
     if prediction.confidence is not None:
         weights = _sample(prediction.confidence[:, None], pixels)[:, 0]
-    weights = torch.where(seen, weights, 0)[..., None]
-    lifted = torch.where(seen[..., None], _lift(pixels, depths, cameras), 0)
+    weights = torch.where(telling, weights, 0)[..., None]
+    lifted = torch.where(telling[..., None], _lift(pixels, depths, cameras), 0)
     positions = (lifted * weights).sum(0) / weights.sum(0)
     track, observer = seen.mT.nonzero().unbind(-1)
     return Tracks(positions, prediction.images[view][seeds][tracks], track, observer, pixels[observer, track])
@@ -104,14 +108,16 @@ def _surfaces(prediction: Prediction) -> Float[Tensor, "views 3 height width"]:
 
 def _interpolate(
     surfaces: Float[Tensor, "views 3 height width"], pixels: Float[Tensor, "views points 2"]
-) -> Float[Tensor, "views points"]:
+) -> tuple[Float[Tensor, "views points"], Float[Tensor, "views points"]]:
     """Interpolate inverse depth to second order: bilinear, less what that is too high by on a curved surface.
 
-    NaN unless all four neighbours lie inside of the surface.
+    NaN unless all four neighbours lie inside of the surface. Also returns twice the size of that correction, which
+    no error exceeds, not even on a crease, which is no curve.
     """
     inverse, across, down = _sample(surfaces, pixels).unbind(1)
     x, y = (pixels - 0.5).remainder(1).unbind(-1)
-    return inverse - (x * (1 - x) * across + y * (1 - y) * down) / 2
+    across, down = x * (1 - x) * across / 2, y * (1 - y) * down / 2
+    return inverse - across - down, 2 * (across.abs() + down.abs())
 
 
 def _sample(

@@ -78,6 +78,9 @@ def _read_model(model: Path) -> "pycolmap.Reconstruction":
         import pycolmap
     except ImportError as error:
         raise ValueError('COLMAP projects need `pip install "anyview[colmap]"`') from error
+    for path in model.glob("*.bin"):
+        if path.stat().st_size < 8:  # pycolmap would take whatever is in memory for the count of entries
+            raise ValueError(f"{path} is cut off: it does not even hold its count of entries")
     try:
         return pycolmap.Reconstruction(model)
     except (ValueError, RuntimeError, OSError, IndexError, MemoryError) as error:

@@ -116,7 +116,9 @@ class Backbone(nn.Module):
             features={index: in_input_order(tokens) for index, tokens in kept.items()},
         )
 
-    def embed(self, images: Float[Tensor, "batch views 3 height width"]) -> Float[Tensor, "batch views tokens channels"]:
+    def embed(
+        self, images: Float[Tensor, "batch views 3 height width"]
+    ) -> Float[Tensor, "batch views tokens channels"]:
         """Cut images into patches; add the class token and the learned positions."""
         patches = self.patch_embedding(images.flatten(0, 1))
         rows, columns = patches.shape[-2:]
@@ -130,7 +132,9 @@ class Backbone(nn.Module):
         return torch.cat([first, tokens], dim=1).unflatten(0, images.shape[:2])
 
     def with_camera_tokens(
-        self, x: Float[Tensor, "batch views tokens channels"], camera_tokens: Float[Tensor, "batch views channels"] | None
+        self,
+        x: Float[Tensor, "batch views tokens channels"],
+        camera_tokens: Float[Tensor, "batch views channels"] | None,
     ) -> Float[Tensor, "batch views tokens channels"]:
         """Put camera tokens in the place of the class tokens."""
         batch, views = x.shape[:2]

@@ -153,13 +153,15 @@ def is_local(name: str) -> bool:
 
 def _from_hub(hub_id: str, revision: str | None, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    # Connections that fail raise what the hub's HTTP client raises; which one that is depends on the hub's version.
+    client_errors: Any = HfHubHTTPError.__bases__
     paths = []
     for filename in ("config.json", "model.safetensors"):
         try:
             paths.append(hf_hub_download(hub_id, filename, revision=revision, local_files_only=offline))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        except (*client_errors, HFValidationError, OSError) as error:
             cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
                 f"cannot get {filename} of {hub_id} ({cause}); on a machine with a network run "

@@ -1,8 +1,8 @@
 """Raw Gaussian channels, depth and cameras to world-space Gaussians.
 
-Three steps are not what one would write down from first principles: depth serves as distance along the ray, the
-quaternion is composed in a permuted order, harmonics turn about permuted axes. The published weights were trained
-through them, so they stay, each in its own function.
+Two steps are not what one would write down from first principles: depth serves as distance along the ray, and the
+quaternion is composed in a permuted order. The published weights were trained through them, so they stay, each in its
+own function.
 """
 
 import torch

@@ -10,7 +10,9 @@ FEWEST_VIEWS = 3
 """With fewer views there is nothing to choose between: the first is the reference."""
 
 
-def select_reference_view(tokens: Float[Tensor, "batch views channels"], strategy: ReferenceView) -> Int[Tensor, " batch"]:
+def select_reference_view(
+    tokens: Float[Tensor, "batch views channels"], strategy: ReferenceView
+) -> Int[Tensor, " batch"]:
     """Index of the reference view, from each view's class token.
 
     ``saddle_balanced`` takes the view that is most average in three respects at once: its mean similarity to the

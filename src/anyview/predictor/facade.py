@@ -290,7 +290,13 @@ class DepthAnything3:
         if self.abilities.nested and intrinsics is not None:
             arguments["intrinsics"] = intrinsics.to(device)
         with torch.inference_mode():
-            return self.network(normalize(images.to(device)), features=options.features, **arguments)
+            output = self.network(normalize(images.to(device)), features=options.features, **arguments)
+        if options.camera_source == "rays" and output.cameras is not None:
+            lost = (~output.cameras.world_to_camera.isfinite().flatten(2).all(-1)).nonzero().tolist()
+            if lost:
+                views = ", ".join(str(view) for _, view in lost)
+                raise ValueError(f"the rays of view {views} determine no camera; take the cameras of the head")
+        return output
 
     def _prediction(
         self,
