@@ -99,6 +99,25 @@ class Views:
 
 
 @dataclass(frozen=True)
+class TrueViews:
+    """Pictures of scenes whose geometry is known; *batch* stands for scenes of equal view count and size."""
+
+    images: UInt8[Tensor, "*batch views height width 3"]
+    depth: Float[Tensor, "*batch views height width"]
+    """z-depth in the unit of the camera positions; 0 where there is none (sky, holes in a scan)."""
+    cameras: Cameras
+    """In pixels of the images."""
+    sky: Bool[Tensor, "*batch views height width"] | None = None
+    """True on sky; None where the source does not say."""
+    objects: Bool[Tensor, "*batch views height width"] | None = None
+    """True on things that stand on or in the scene, False on its ground, walls and sky."""
+    normals: Float[Tensor, "*batch views height width 3"] | None = None
+    """Unit normals in camera space, towards the camera; 0 where there is no surface."""
+    metric: bool = False
+    """Whether the unit is the metre."""
+
+
+@dataclass(frozen=True)
 class Gaussians:
     """3D Gaussians in world space; *scene* stands for leading batch dimensions."""
 

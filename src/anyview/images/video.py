@@ -91,7 +91,9 @@ def write_video(path: str | Path, frames: Iterable[UInt8[np.ndarray, "height wid
         raise ValueError(f"{path}: no frames to write")
     height, width = first.shape[:2]
     with atomic_path(path) as temporary, av.open(str(temporary), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1_000_000))
+        # x264's macroblock tree makes files differ from run to run, and a video is to be the same bytes each time.
+        options = {"x264-params": "mbtree=0"}
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1_000_000), options=options)
         stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
         for pixels in itertools.chain([first], frames):
             if pixels.shape != first.shape:

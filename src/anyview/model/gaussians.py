@@ -19,6 +19,7 @@ from anyview.geometry.pose import (
     rigid_inverse,
 )
 from anyview.model.config import GaussianConfig
+from anyview.model.layers import cached_table
 from anyview.types import Cameras, Gaussians
 
 # The higher a degree, the less it may contribute at first (pixelSplat, Charatan et al. 2024).
@@ -83,10 +84,11 @@ def world_quaternions(
     return quaternion_xyzw_from_matrix(rotation[:, :, None] @ local)
 
 
+@cached_table
 def degree_weights(degree: int, device: torch.device) -> Float[Tensor, " coefficients"]:
     """Weight of each spherical harmonic."""
-    weights = torch.tensor(_DEGREE_WEIGHTS[: degree + 1], device=device)
-    return weights.repeat_interleave(2 * torch.arange(degree + 1, device=device) + 1)
+    weights = [_DEGREE_WEIGHTS[band] for band in range(degree + 1) for _ in range(2 * band + 1)]
+    return torch.tensor(weights, device=device)
 
 
 def known_pose_scale(
