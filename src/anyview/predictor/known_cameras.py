@@ -16,7 +16,7 @@ from anyview.geometry.pose import check_cameras, check_intrinsics, normalize_pos
 from anyview.geometry.rays import transform_rays
 from anyview.model.gaussians import known_pose_scale
 from anyview.options import PoseFrame, PredictOptions
-from anyview.types import Cameras, Picture, Prediction, Units, Views
+from anyview.types import Cameras, Gaussians, Picture, Prediction, Units, Views
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,7 @@ def in_known_frame(prediction: Prediction, known: Cameras, pose_frame: PoseFrame
     to_predicted = alignment.similarity
     gaussians = prediction.gaussians
     if gaussians is not None:
-        # The network left them in the scale of the normalised known poses.
-        normalized = normalize_poses(known.world_to_camera)
-        scale = known_pose_scale(predicted.world_to_camera[None], normalized[None])[0] / (
-            prediction.metric_scale or 1.0
-        )
-        gaussians = replace(gaussians, means=gaussians.means / scale, scales=gaussians.scales / scale)
+        gaussians = _in_predicted_scale(gaussians, predicted, known, prediction.metric_scale or 1.0)
     if pose_frame == "predicted":
         moved = Cameras(to_predicted.apply_to_poses(known.world_to_camera), known.intrinsics)
         return replace(prediction, cameras=moved, gaussians=gaussians)
@@ -123,6 +118,14 @@ def in_known_frame(prediction: Prediction, known: Cameras, pose_frame: PoseFrame
         gaussians=None if gaussians is None else transform_gaussians(gaussians, to_known),
         notes=notes,
     )
+
+
+def _in_predicted_scale(gaussians: Gaussians, predicted: Cameras, known: Cameras, metric_scale: float) -> Gaussians:
+    """Undo the scale of the normalised known poses, in which the network left its Gaussians."""
+    any_view_poses = predicted.world_to_camera.clone()
+    any_view_poses[:, :3, 3] /= metric_scale
+    scale = known_pose_scale(any_view_poses[None], normalize_poses(known.world_to_camera)[None])[0]
+    return replace(gaussians, means=gaussians.means / scale, scales=gaussians.scales / scale)
 
 
 _UNIT_NAMES: dict[Units, str] = {
