@@ -18,7 +18,7 @@ help:
 	@echo "make bench    speed and memory of a small preset"
 
 demo: .venv/.core
-	.venv/bin/anyview demo
+	@.venv/bin/anyview demo
 
 # torch.compile(fullgraph=True) cannot trace the shape checks that addopts switches on.
 test: .venv/.dev

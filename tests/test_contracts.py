@@ -45,6 +45,25 @@ def test_importing_anyview_is_cheap():
     assert modules_after("import anyview") & (SLOW | {"torch", "numpy", "PIL"}) == set()
 
 
+def test_the_demonstration_needs_core_packages_only(tmp_path):
+    """As after ``make demo`` on a fresh machine, which installs no extra."""
+    script = """
+import sys
+
+class Missing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {"scipy", "pycolmap", "pillow_heif", "matplotlib", "open3d", "pytest"}:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Missing())
+from anyview.cli import main
+sys.exit(main(["demo", "-o", "out"]))
+"""
+    output = run_python("-c", script, folder=tmp_path)
+    assert "random" in output.splitlines()[0]
+    assert (tmp_path / "out" / "scene.glb").is_file()
+
+
 def test_importing_the_predictor_loads_nothing_slow_but_torch():
     loaded = modules_after("import anyview.predictor")
     assert "torch" in loaded

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from filled import SMALL_CONFIGS, filled, pictures
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -16,6 +15,7 @@ from anyview.model.layers import rotary_table
 from anyview.model.network import build
 from anyview.model.pyramid import place_axis
 from anyview.types import Cameras, NetworkOutput
+from filled import SMALL_CONFIGS, filled, pictures
 
 ANY_VIEW_NAMES = ["anyview", "gaussian", "nested"]
 CASES = [*((name, False) for name in SMALL_CONFIGS), *((name, True) for name in ANY_VIEW_NAMES)]

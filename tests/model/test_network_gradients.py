@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from filled import filled, pictures
 from torch import Tensor, nn
 
 from anyview.geometry.pose import matrix_from_quaternion_xyzw, rigid_transform
@@ -12,6 +11,7 @@ from anyview.model.config import PRESETS
 from anyview.model.layers import rotary_table
 from anyview.model.network import build, initialize
 from anyview.types import Cameras, NetworkOutput
+from filled import filled, pictures
 
 VIEWS = ("a", "b", "c")
 

@@ -74,8 +74,11 @@ def frustum_edges(cameras: Cameras, height: int, width: int, size: float) -> Flo
 
 
 def _wires(edges: Float[np.ndarray, "edges 2 3"], color: tuple[int, int, int]) -> "trimesh.path.Path3D":
+    """Lines as they are; `trimesh.load_path` would join them into paths, for which it needs SciPy."""
     import trimesh
 
-    lines = trimesh.load_path(edges)
-    lines.colors = np.tile([*color, 255], (len(lines.entities), 1)).astype(np.uint8)
-    return lines
+    lines = [
+        trimesh.path.entities.Line([2 * edge, 2 * edge + 1], color=np.array([*color, 255], np.uint8))
+        for edge in range(len(edges))
+    ]
+    return trimesh.path.Path3D(entities=lines, vertices=edges.reshape(-1, 3), process=False)

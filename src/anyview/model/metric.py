@@ -36,9 +36,8 @@ def fill_sky(
     """Put the sky of each view at the 0.99 quantile of the depth of its ground, if it has enough of both."""
     ground = ~is_sky(sky_score)
     far = masked_quantile(depth.flatten(-2), ground.flatten(-2), 0.99)
-    count = ground.flatten(-2).sum(-1)
-    fillable = (count > FEWEST_PIXELS) & (ground[0].numel() - count > FEWEST_PIXELS)
-    fill = ~ground & fillable[..., None, None]
+    enough = [pixels.flatten(-2).sum(-1) > FEWEST_PIXELS for pixels in (ground, ~ground)]
+    fill = ~ground & (enough[0] & enough[1])[..., None, None]
     return torch.where(fill, far[..., None, None], depth)
 
 
