@@ -26,6 +26,7 @@ from anyview.model.config import (
     PyramidConfig,
 )
 from anyview.model.network import NestedNetwork, Network, build
+from anyview.predictor import DepthAnything3
 from golden import fill
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -95,6 +96,12 @@ def filled(name: str) -> Network | NestedNetwork:
 
 def _value(published: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(fill.parameter(published.removeprefix("model."), shape))
+
+
+@functools.cache
+def filled_model(name: str) -> DepthAnything3:
+    """Build a predictor on a filled network."""
+    return DepthAnything3(filled(name), name, device="cpu")
 
 
 def pictures(*names: str, height: int = 42, width: int = 56) -> Float[Tensor, "1 views 3 height width"]:

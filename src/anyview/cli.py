@@ -1,8 +1,10 @@
 """The command line. Options come from the dataclasses; each command only wires libraries together."""
 
+import io
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -103,8 +105,13 @@ def main(arguments: list[str] | None = None) -> int:
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no terminal's alphabet may end a run
     try:
-        _RUN[type(command)](command)
+        with warnings.catch_warnings():
+            # Phones take pictures that Pillow warns of; it refuses those of twice that size.
+            warnings.filterwarnings("ignore", "Image size .* exceeds limit")
+            _RUN[type(command)](command)
     except (ValueError, ImportError, OSError, MemoryError) as error:
         print(f"anyview: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -117,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
 def predict(command: Predict) -> None:
     """Predict a scene, or each of its pictures, and write files."""
     from anyview.exporters import check_request, export
+    from anyview.exporters.names import file_stems
     from anyview.images.sources import read_scene
     from anyview.predictor import DepthAnything3
 
@@ -126,6 +134,7 @@ def predict(command: Predict) -> None:
     if not formats:
         raise ValueError(f"no format given; known: {', '.join(FORMATS)}")
     check_request(command.output, formats, command.export)
+    _spare_inputs(command.inputs, command.output, formats)
     options = replace(command.predict, features=_features(command, formats))
     with Stages() as stages:
         scene = read_scene(
@@ -153,7 +162,8 @@ def predict(command: Predict) -> None:
             each = model.predict_each(
                 scene, intrinsics=intrinsics, batch_size=command.batch_size, options=options, progress=stages
             )
-            results = ((command.output / Path(prediction.names[0]).stem, prediction) for prediction in each)
+            stems = file_stems([picture.name for picture in scene.pictures])
+            results = ((command.output / stem, prediction) for stem, prediction in zip(stems, each, strict=True))
         else:
             prediction = model.predict(scene, intrinsics=intrinsics, options=options, progress=stages)
             results = [(command.output, prediction)]
@@ -181,10 +191,14 @@ def convert(command: Convert) -> None:
     """Read weights in either layout and write them in the one that the destination names."""
     import torch
 
-    from anyview.model.checkpoint import load, locate, save, save_published
+    from anyview.files import check_folder
+    from anyview.model.checkpoint import PICKLE_SUFFIXES, load, locate, save, save_published
 
-    source = locate(command.source, offline=command.offline)
     ours = command.destination.suffix == ".safetensors"
+    if command.destination.suffix in PICKLE_SUFFIXES:
+        raise ValueError(f"expected a name that ends in .safetensors, or a folder; got {command.destination}")
+    check_folder(command.destination.parent if ours else command.destination)
+    source = locate(command.source, offline=command.offline)
     if not ours and command.dtype != "float32":
         raise ValueError(f"published folders hold float32, not {command.dtype}; a .safetensors file can hold it")
     if command.destination.exists() and command.destination.resolve() == source.resolve():
@@ -200,8 +214,9 @@ def convert(command: Convert) -> None:
 
 def demo(command: Demo) -> None:
     """Run the demonstration."""
-    from anyview.demo import run_demo
+    from anyview.demo import FORMATS, run_demo
 
+    _spare_inputs(command.inputs, command.output, FORMATS)
     with Stages() as stages:
         prediction, written = run_demo(command.inputs, command.output, stages, print)
         stages.pause()
@@ -231,7 +246,13 @@ class Stages:
         if stage != self._stage:
             self.pause()
             self._stage, self._started = stage, time.perf_counter()
-            self._bar = tqdm(desc=stage, total=total, bar_format="{desc:10} {bar:30} {n_fmt}/{total_fmt} {elapsed}")
+            self._bar = tqdm(
+                desc=stage,
+                total=total,
+                bar_format="{desc:10} {bar:30} {n_fmt}/{total_fmt} {elapsed}",
+                # A log file wants a line now and then, a terminal motion.
+                mininterval=0.1 if sys.stderr.isatty() else 10.0,
+            )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
@@ -264,13 +285,27 @@ def _summarise(prediction: "Prediction", written: Mapping[str, Sequence[Path]]) 
     views, height, width = prediction.depth.shape
     depth = prediction.depth[prediction.valid()]
     print(f"{views} view{'s' if views > 1 else ''} of {width}×{height} pixels with {prediction.model}")
-    print(f"depth {depth.min():.3g} to {depth.max():.3g}, median {depth.median():.3g}, in {_UNITS[prediction.units]}")
+    if len(depth):
+        low, middle, high = depth.min(), depth.median(), depth.max()
+        print(f"depth {low:.3g} to {high:.3g}, median {middle:.3g}, in {_UNITS[prediction.units]}")
+    else:
+        print("no pixel has a depth: all are masked, or the network gave no positive, finite values")
     for note in prediction.notes:
         print(f"note: {note}")
     for paths in written.values():
         size = sum(path.stat().st_size for path in paths) / 1e6
         first = paths[0] if len(paths) == 1 else f"{len(paths)} files in {Path(os.path.commonpath(paths))}"
         print(f"wrote {first} ({size:.1f} MB)")
+
+
+def _spare_inputs(inputs: Sequence[str], output: Path, formats: Sequence[str]) -> None:
+    """Refuse to read from what an export replaces: a folder or video called as its format, somewhere in ``output``."""
+    replaced = {name + suffix for name in formats for suffix in ("", ".mp4")}
+    folder = Path(os.path.realpath(output))  # unlike `resolve` it bears links in circles
+    for given in inputs:
+        path = Path(os.path.realpath(Path(given).expanduser()))
+        if path.is_relative_to(folder) and replaced & set(path.relative_to(folder).parts):
+            raise ValueError(f"{given} would be replaced by what is written into {output}; give another output folder")
 
 
 def _features(command: Predict, formats: Sequence[str]) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ class DepthAnything3:
 
     def inference(
         self,
-        image: Sequence[Any],
+        image: str | Sequence[Any],
         extrinsics: np.ndarray | None = None,
         intrinsics: np.ndarray | None = None,
         align_to_input_ext_scale: bool = True,
@@ -114,13 +114,14 @@ class DepthAnything3:
             gaussians=infer_gs,
             features=tuple(export_feat_layers or ()),
         )
-        prediction = self.model.predict(list(image), cameras, intrinsics=intrinsics, options=options)
+        images = [image] if isinstance(image, str) else list(image)
+        prediction = self.model.predict(images, cameras, intrinsics=intrinsics, options=options)
         if export_dir is not None:
             export_options = ExportOptions(
-                confidence_percentile=conf_thresh_percentile,
+                confidence_percentile=float(conf_thresh_percentile),
                 max_points=num_max_points,
                 show_cameras=show_cameras,
-                fps=feat_vis_fps,
+                fps=float(feat_vis_fps),
             )
             export(prediction, Path(export_dir), formats, export_options)
         return _as_reference(prediction, in_predicted_frame=cameras is not None and not align_to_input_ext_scale)

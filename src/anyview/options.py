@@ -5,8 +5,8 @@ No torch here: ``anyview --help`` must answer at once.
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 ResizePolicy = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 MixedSizes = Literal["crop", "pad"]
@@ -48,6 +48,13 @@ class PredictOptions:
     """Seed of the random draws in the ray solver."""
     memory_limit: float | None = None
     """Refuse what is estimated to need more than this many GiB; default: what the device has available."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            choices = [choice for choice in get_args(field.type) if isinstance(choice, str)]
+            value = getattr(self, field.name)
+            if choices and value not in choices:
+                raise ValueError(f"unknown {field.name} {value!r}; {nearest_names(str(value), choices)}")
 
 
 @dataclass(frozen=True, kw_only=True)

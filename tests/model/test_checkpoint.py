@@ -226,10 +226,15 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 def test_a_spoilt_configuration_of_ours_is_refused(tmp_path):
     path = tmp_path / "network.safetensors"
-    metadata = {"format": "anyview-1", "name": "mine", "config": "{}"}
-    save_file(filled("mono").state_dict(), path, metadata=metadata)
-    with pytest.raises(ValueError, match="not a network configuration"):
-        load(path)
+    for contents in ("{}", "[]", "no JSON", '{"name": "mine", "config": "{}"}', '{"name": "mine"}'):
+        save_file(filled("mono").state_dict(), path, metadata={"anyview-1": contents})
+        with pytest.raises(ValueError, match="the metadata describe no network"):
+            load(path)
+
+
+def test_two_writes_give_the_same_bytes(tmp_path):
+    paths = [save(filled("anyview"), tmp_path / f"{index}.safetensors", name="mine") for index in range(4)]
+    assert len({path.read_bytes() for path in paths}) == 1
 
 
 def test_loading_leaves_nothing_on_the_meta_device(tmp_path):

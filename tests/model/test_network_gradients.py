@@ -74,7 +74,6 @@ def test_every_parameter_of_a_nested_network_gets_a_gradient():
     assert_all_learn(network)
 
 
-@pytest.mark.xfail(strict=True, reason="rotate_harmonics goes backwards through the SVD of a rotation: NaN")
 def test_colours_of_gaussians_give_finite_gradients():
     network = trainable("gaussian")
     output = network(pictures(*VIEWS), gaussians=True)

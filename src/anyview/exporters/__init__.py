@@ -5,12 +5,12 @@ The table is free of torch, and a format's module is imported when it is written
 
 import importlib
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyview.files import check_folder
 from anyview.options import ExportOptions, nearest_names
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
         if package and not importlib.util.find_spec(package):
             raise ImportError(f'format {name!r} needs {package}: pip install "anyview[{name}]"')
     _check_options(options)
-    _check_folder(Path(folder))
+    check_folder(folder)
 
 
 def _check_options(options: ExportOptions) -> None:
@@ -114,14 +114,6 @@ def _check_options(options: ExportOptions) -> None:
     for name in ("max_points", "max_tracks", "fps", "camera_size"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
-
-
-def _check_folder(folder: Path) -> None:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise ValueError(f"cannot write into {folder}: {existing} is a file, not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"cannot write into {folder}: no permission to write in {existing}")
 
 
 def _check_prediction(prediction: "anyview.types.Prediction", formats: Sequence[str], options: ExportOptions) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anyview.geometry.pose import orthonormalize
+from anyview.geometry.pose import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 
 MAX_DEGREE = 3
 
@@ -33,7 +33,9 @@ def rotate_harmonics(
     degree = _degree(harmonics)
     directions = _sample_directions((degree + 1) ** 2).to(harmonics)
     before = _basis(directions, degree)
-    after = _basis(directions @ orthonormalize(rotation).mT, degree)
+    # By way of a quaternion rather than an SVD, whose gradient is NaN at every rotation.
+    orthonormal = matrix_from_quaternion_xyzw(quaternion_xyzw_from_matrix(rotation))
+    after = _basis(directions @ orthonormal.mT, degree)
     rotated = [
         harmonics[..., low:high] @ (torch.linalg.pinv(before[:, low:high]) @ after[..., low:high])
         for low, high in ((d * d, (d + 1) ** 2) for d in range(degree + 1))

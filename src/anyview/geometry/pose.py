@@ -1,5 +1,7 @@
 """Rigid motions: inverses, quaternions, the network's pose encoding, and the checks on what users hand in."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -110,13 +112,14 @@ def normalize_poses(world_to_camera: Float[Tensor, "*batch views 4 4"]) -> Float
     return rigid_transform(relative[..., :3, :3], relative[..., :3, 3] / unit[..., None, None])
 
 
-def check_cameras(cameras: Cameras, views: int | None = None) -> None:
+def check_cameras(cameras: Cameras, views: int | None = None, names: Sequence[str] = ()) -> None:
     """Refuse cameras that cannot be right.
 
     Raises:
-        ValueError: in one line, what is wrong with which view: the number of cameras is not ``views``; values are not
-            finite; a rotation is left-handed or further than 1e-3 from orthonormal; a last row is not (0, 0, 0, 1) or,
-            of the intrinsics, (0, 0, 1); intrinsics are not upper triangular; a focal length is not positive.
+        ValueError: in one line, what is wrong with which view, also by its name where ``names`` are given: the number
+            of cameras is not ``views``; values are not finite; a rotation is left-handed or further than 1e-3 from
+            orthonormal; a last row is not (0, 0, 0, 1) or, of the intrinsics, (0, 0, 1); intrinsics are not upper
+            triangular; a focal length is not positive.
     """
     poses, intrinsics = cameras.world_to_camera, cameras.intrinsics
     if poses.ndim != 3 or poses.shape[1:] != (4, 4) or intrinsics.shape != (len(poses), 3, 3):
@@ -129,7 +132,8 @@ def check_cameras(cameras: Cameras, views: int | None = None) -> None:
     for view, (pose, matrix) in enumerate(zip(poses.cpu().double(), intrinsics.cpu().double(), strict=True)):
         problem = _pose_problem(pose) or _intrinsics_problem(matrix)
         if problem is not None:
-            raise ValueError(f"camera of view {view}: {problem}")
+            picture = f" (picture {names[view]})" if names else ""
+            raise ValueError(f"camera of view {view}: {problem}{picture}")
 
 
 def check_intrinsics(intrinsics: Float[Tensor, "*batch"], views: int) -> None:

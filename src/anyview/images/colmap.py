@@ -65,6 +65,9 @@ def read_colmap(
         if camera.is_spherical():
             raise ValueError(f"{model}: {camera.model_name} cameras see all around and cannot become pinhole cameras")
     read = map_in_order(lambda job: _read_as_pinhole(*job), zip(paths, names, cameras, strict=True), progress)
+    for image in images:
+        if not image.cam_from_world().rotation.norm() > 0:  # its matrix would pass for the identity
+            raise ValueError(f"{model}: the rotation of {image.name} is the quaternion (0, 0, 0, 0)")
     poses = [image.cam_from_world().matrix() for image in images]
     return Scene(
         pictures=tuple(picture for picture, _ in read),

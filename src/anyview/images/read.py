@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,15 @@ from anyview.types import Picture
 logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif"})
+
+
+class ListedPicture(NamedTuple):
+    """A picture before it is read: a path, or what is in memory, and the name it gets."""
+
+    content: Any
+    name: str
+
+
 PictureSource = str | os.PathLike[str] | bytes | np.ndarray | Tensor | Image.Image | Picture
 
 
@@ -42,11 +51,24 @@ def read_pictures(
     Raises:
         ValueError: naming the file that does not exist or cannot be read, or the array that is not a picture.
     """
+    return read_listed(list_pictures(source), progress=progress)
+
+
+def list_pictures(source: PictureSource | Sequence[Any]) -> list[ListedPicture]:
+    """List and name the pictures that `read_pictures` would read.
+
+    Raises:
+        ValueError: there are none, or a path leads to none.
+    """
     contents = _expand(source)
     if not contents:
         raise ValueError("no pictures given")
-    names = _names(contents)
-    return tuple(map_in_order(lambda pair: _decode(*pair), zip(contents, names, strict=True), progress))
+    return [ListedPicture(*pair) for pair in zip(contents, _names(contents), strict=True)]
+
+
+def read_listed(pictures: Sequence[ListedPicture], *, progress: Progress | None = None) -> tuple[Picture, ...]:
+    """Read some of the pictures that `list_pictures` has listed."""
+    return tuple(map_in_order(lambda listed: _decode(*listed), pictures, progress))
 
 
 def picture_files(path: str | os.PathLike[str]) -> list[Path]:
@@ -67,6 +89,8 @@ def picture_files(path: str | os.PathLike[str]) -> list[Path]:
 def missing_path(path: Path) -> str:
     """Say that a path does not exist, and which existing one is nearest to it."""
     parent = path.parent
+    if path.is_symlink():
+        return f"no such path: {path} (a symbolic link that leads nowhere)"
     if not parent.is_dir():
         return f"no such path: {path} (there is no folder {parent})"
     close = difflib.get_close_matches(path.name, os.listdir(parent), n=1)
@@ -76,6 +100,11 @@ def missing_path(path: Path) -> str:
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Sort key under which numbers inside of names count as numbers."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name.casefold())]
+
+
+def readable_name(name: str) -> str:
+    """Replace the bytes of a file name that are not UTF-8: other files could not hold it."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -132,7 +161,7 @@ def _names(contents: Sequence[Any]) -> tuple[str, ...]:
             names.append(content.name)
         else:
             names.append(content.absolute().relative_to(os.path.commonpath(files)).as_posix())
-    return unique_names(names)
+    return unique_names([readable_name(name) for name in names])
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from anyview.images.colmap import find_models, read_colmap
 from anyview.images.pool import Progress
-from anyview.images.read import PictureSource, read_pictures, unique_names
+from anyview.images.read import PictureSource, read_pictures, readable_name, unique_names
 from anyview.images.transforms import read_transforms
 from anyview.images.video import VIDEO_SUFFIXES, read_frames
 from anyview.types import Picture, Scene
@@ -72,7 +72,8 @@ def _read_video(
 ) -> Scene:
     path = Path(path)
     frames = read_frames(path, frames_per_second=frames_per_second, count=count, progress=progress)
-    pictures = [Picture(frame.pixels, f"{path.stem}_{index:05d}") for index, frame in enumerate(frames)]
+    stem = readable_name(path.stem)
+    pictures = [Picture(frame.pixels, f"{stem}_{index:05d}") for index, frame in enumerate(frames)]
     return Scene(tuple(pictures), source=f"video {path}")
 
 
@@ -83,7 +84,8 @@ def _joined(scenes: Sequence[Scene]) -> Scene:
     known = next((scene.source for scene in scenes if scene.cameras is not None), None)
     if known is not None:
         raise ValueError(
-            f"{known} knows its cameras, so it must be given alone; or leave the cameras out (use_cameras=False)"
+            f"{known} knows its cameras, so it must be given alone; or leave the cameras out "
+            "(--cameras ignore, in Python use_cameras=False)"
         )
     pictures = [picture for scene in scenes for picture in scene.pictures]
     names = unique_names([picture.name for picture in pictures])

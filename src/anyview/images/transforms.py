@@ -43,7 +43,7 @@ def read_transforms(path: str | Path, *, progress: Progress | None = None) -> Sc
         raise ValueError(f"{path} names {len(missing)} pictures that do not exist: {', '.join(missing[:5])}")
     camera_to_world = torch.from_numpy(np.stack([_camera_to_world(path, frame) for frame in frames]))
     names = _names(path.parent, paths)
-    read = map_in_order(lambda job: _read_as_pinhole(*job), zip(paths, names, frames, strict=True), progress)
+    read = map_in_order(lambda job: _read_as_pinhole(path, *job), zip(paths, names, frames, strict=True), progress)
     return Scene(
         pictures=tuple(picture for picture, _ in read),
         cameras=Cameras.from_arrays(rigid_inverse(camera_to_world), [intrinsics for _, intrinsics in read]),
@@ -56,10 +56,10 @@ def _load(path: Path) -> Mapping[str, Any]:
         raise ValueError(missing_path(path))
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     frames = document.get("frames") if isinstance(document, dict) else None
-    if not frames or not all(isinstance(frame, dict) and "file_path" in frame for frame in frames):
+    if not frames or not all(isinstance(frame, dict) and isinstance(frame.get("file_path"), str) for frame in frames):
         raise ValueError(f"{path} has no list 'frames' with a 'file_path' in each")
     return document
 
@@ -81,19 +81,27 @@ def _names(folder: Path, paths: Sequence[Path]) -> tuple[str, ...]:
 
 def _camera_to_world(path: Path, frame: Mapping[str, Any]) -> Float[np.ndarray, "4 4"]:
     """Return a frame's pose with OpenCV's camera axes; the file's are OpenGL's (y up, z backward)."""
-    matrix = np.array(frame.get("transform_matrix", ()), np.float64)
+    wanted = f"{path}: expected a 4x4 'transform_matrix' for {frame['file_path']}"
+    try:
+        matrix = np.array(frame.get("transform_matrix", ()), np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{wanted}; got rows of different lengths, or what is no number") from error
     if matrix.shape not in ((3, 4), (4, 4)):
-        raise ValueError(
-            f"{path}: expected a 4x4 'transform_matrix' for {frame['file_path']}; got the shape {list(matrix.shape)}"
-        )
+        raise ValueError(f"{wanted}; got the shape {list(matrix.shape)}")
+    if len(matrix) == 4 and not np.allclose(matrix[3], [0, 0, 0, 1]):
+        raise ValueError(f"{wanted} with the last row (0, 0, 0, 1); got {matrix[3].tolist()}")
     return np.vstack([matrix[:3] * [1, -1, -1, 1], [0, 0, 0, 1]])
 
 
-def _read_as_pinhole(path: Path, name: str, frame: Mapping[str, Any]) -> tuple[Picture, Float[np.ndarray, "3 3"]]:
-    pixels = decode_file(path, name, upright=False).pixels
+def _read_as_pinhole(
+    path: Path, picture_path: Path, name: str, frame: Mapping[str, Any]
+) -> tuple[Picture, Float[np.ndarray, "3 3"]]:
+    pixels = decode_file(picture_path, name, upright=False).pixels
     height, width = pixels.shape[:2]
-    camera_size = int(frame.get("h", height)), int(frame.get("w", width))
-    check_aspect(path, (height, width), camera_size)
+    camera_size = int(_number(path, frame, "h", height)), int(_number(path, frame, "w", width))
+    if min(camera_size) < 1:
+        raise ValueError(f"{path}: expected a size of at least 1x1 pixels as 'w' and 'h'; got {camera_size[::-1]}")
+    check_aspect(picture_path, (height, width), camera_size)
     scale = np.array([[width / camera_size[1]], [height / camera_size[0]], [1.0]])
     intrinsics = _intrinsics(path, frame, *camera_size) * scale
     coefficients, fisheye = _lens(path, frame)
@@ -103,23 +111,29 @@ def _read_as_pinhole(path: Path, name: str, frame: Mapping[str, Any]) -> tuple[P
 
 
 def _intrinsics(path: Path, frame: Mapping[str, Any], height: int, width: int) -> Float[np.ndarray, "3 3"]:
-    focal_x = frame.get("fl_x") or _focal_length(frame.get("camera_angle_x"), width)
-    focal_y = frame.get("fl_y") or _focal_length(frame.get("camera_angle_y"), height) or focal_x
+    focal_x = _number(path, frame, "fl_x", 0) or _focal_length(_number(path, frame, "camera_angle_x", 0), width)
+    focal_y = _number(path, frame, "fl_y", 0) or _focal_length(_number(path, frame, "camera_angle_y", 0), height)
     if not focal_x:
         raise ValueError(f"{path} gives no focal length ('fl_x' or 'camera_angle_x') for {frame['file_path']}")
-    return np.array(
-        [[focal_x, 0, frame.get("cx", width / 2)], [0, focal_y, frame.get("cy", height / 2)], [0, 0, 1]], np.float64
-    )
+    center_x, center_y = _number(path, frame, "cx", width / 2), _number(path, frame, "cy", height / 2)
+    return np.array([[focal_x, 0, center_x], [0, focal_y or focal_x, center_y], [0, 0, 1]], np.float64)
 
 
-def _focal_length(angle_rad: float | None, side: int) -> float | None:
-    return side / 2 / math.tan(angle_rad / 2) if angle_rad else None
+def _focal_length(angle_rad: float, side: int) -> float:
+    return side / 2 / math.tan(angle_rad / 2) if angle_rad else 0.0
+
+
+def _number(path: Path, frame: Mapping[str, Any], key: str, default: int | float) -> float:
+    value = default if frame.get(key) is None else frame[key]
+    if not (isinstance(value, int | float) and math.isfinite(value)):
+        raise ValueError(f"{path}: expected a number as {key!r} of {frame['file_path']}; got {value!r}")
+    return float(value)
 
 
 def _lens(path: Path, frame: Mapping[str, Any]) -> tuple[tuple[float, ...], bool]:
     """Return OpenCV's distortion coefficients, and whether they are of its fisheye model."""
     model = frame.get("camera_model", "OPENCV_FISHEYE" if frame.get("is_fisheye") else "OPENCV")
-    k1, k2, k3, k4, p1, p2 = (float(frame.get(name, 0)) for name in ("k1", "k2", "k3", "k4", "p1", "p2"))
+    k1, k2, k3, k4, p1, p2 = (_number(path, frame, name, 0) for name in ("k1", "k2", "k3", "k4", "p1", "p2"))
     if model in _FISHEYE:
         return (k1, k2, k3, k4), True
     if model not in _PERSPECTIVE or k4 != 0:

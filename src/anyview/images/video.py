@@ -50,7 +50,7 @@ def read_frames(
     Raises:
         ValueError: the file does not exist, cannot be decoded, or has no video stream or no frames in it.
     """
-    if frames_per_second is not None and not frames_per_second > 0:
+    if frames_per_second is not None and not (math.isfinite(frames_per_second) and frames_per_second > 0):
         raise ValueError(f"expected frames per second above 0, got {frames_per_second}")
     if count is not None and count < 1:
         raise ValueError(f"expected at least 1 frame, got {count}")

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from anyview.model.config import PATCH, BackboneConfig
-from anyview.model.layers import Block, cached_table, rotation_for
+from anyview.model.layers import Block, Rotation, cached_table, rotation_for
 from anyview.model.reference_view import FEWEST_VIEWS, reference_first, select_reference_view, take_views
 from anyview.options import ReferenceView
 
@@ -62,6 +63,8 @@ class Backbone(nn.Module):
             for index in range(config.depth)
         )
         self.norm = nn.LayerNorm(width)
+        self.recompute = False
+        """Whether training forgets what happens inside of blocks, and computes it again on the way back."""
 
     def knows_other_views(self, block: int) -> bool:
         """Whether a block lies in the cross-view part of the network."""
@@ -97,10 +100,10 @@ class Backbone(nn.Module):
             if index == self.config.cross_view_from:
                 x = self.with_camera_tokens(x, camera_tokens)
             if self.config.sees_all_views(index):
-                x = block(x.flatten(1, 2), across).unflatten(1, (views, -1))
+                x = self.run(block, x.flatten(1, 2), across).unflatten(1, (views, -1))
             else:
                 rotation = within if self.knows_other_views(index) else None
-                x = one_view = block(x.flatten(0, 1), rotation).unflatten(0, (-1, views))
+                x = one_view = self.run(block, x.flatten(0, 1), rotation).unflatten(0, (-1, views))
             if index in self.config.taps:
                 taps.append((one_view, x))
             if index in features:
@@ -115,6 +118,14 @@ class Backbone(nn.Module):
             camera=None if camera is None else in_input_order(camera),
             features={index: in_input_order(tokens) for index, tokens in kept.items()},
         )
+
+    def run(
+        self, block: nn.Module, x: Float[Tensor, "batch sequence channels"], rotation: Rotation | None
+    ) -> Float[Tensor, "batch sequence channels"]:
+        """Call a block, within the memory that `recompute` leaves it."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, x, rotation, use_reentrant=False)
+        return block(x, rotation)
 
     def embed(
         self, images: Float[Tensor, "batch views 3 height width"]
@@ -137,11 +148,14 @@ class Backbone(nn.Module):
         camera_tokens: Float[Tensor, "batch views channels"] | None,
     ) -> Float[Tensor, "batch views tokens channels"]:
         """Put camera tokens in the place of the class tokens."""
-        batch, views = x.shape[:2]
         if camera_tokens is None:
-            reference, other = self.camera_token.split(1, dim=1)
-            camera_tokens = torch.cat([reference, other.expand(-1, views - 1, -1)], dim=1).expand(batch, -1, -1)
+            camera_tokens = self.unknown_cameras(*x.shape[:2])
         return torch.cat([camera_tokens[:, :, None].to(x.dtype), x[:, :, 1:]], dim=2)
+
+    def unknown_cameras(self, batch: int, views: int) -> Float[Tensor, "batch views channels"]:
+        """Learned tokens in the place of camera tokens: the first view is the reference."""
+        reference, other = self.camera_token.split(1, dim=1)
+        return torch.cat([reference, other.expand(-1, views - 1, -1)], dim=1).expand(batch, -1, -1)
 
     def join(
         self, one_view: Float[Tensor, "batch views tokens channels"], x: Float[Tensor, "batch views tokens channels"]

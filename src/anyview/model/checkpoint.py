@@ -28,7 +28,9 @@ Progress = Callable[[int, int], None]
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 """Where weights that come with the package lie, as NAME.safetensors."""
-FORMAT = "anyview-1"
+METADATA_KEY = "anyview-1"
+"""Under it our files hold one JSON text, {"config": ..., "name": ...}; several keys would be written in any order."""
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl"})
 
 # Our name -> published name, in order, each rule on what the earlier ones left. The prefix `model.` is added last.
 _PUBLISHED_NAMES: tuple[tuple[str, str], ...] = (
@@ -190,15 +192,19 @@ def load(path: str | Path, progress: Progress | None = None) -> tuple[Network | 
     if path.suffix != ".safetensors":
         raise ValueError(f"expected a model folder or a .safetensors file, got {path}{_pickle_hint([path])}")
     metadata = _metadata(path)
-    if metadata.get("format") != FORMAT:
+    if METADATA_KEY not in metadata:
         raise ValueError(
-            f"{path} does not say which network it holds (no '{FORMAT}' in its metadata); "
+            f"{path} does not say which network it holds (no '{METADATA_KEY}' in its metadata); "
             "a published model.safetensors is loaded by the folder that also holds its config.json"
         )
-    config = config_from_json(metadata["config"])
+    try:
+        contents = json.loads(metadata[METADATA_KEY])
+        config, name = config_from_json(contents["config"]), str(contents["name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: the metadata describe no network ({error})") from error
     network = build(config)
     tensors = _read_strictly(path, {name: name for name in network.state_dict()}, network, progress)
-    return _with_tensors(network, tensors), metadata["name"]
+    return _with_tensors(network, tensors), name
 
 
 def save(network: Network | NestedNetwork, path: str | Path, *, name: str, dtype: torch.dtype | None = None) -> Path:
@@ -206,20 +212,23 @@ def save(network: Network | NestedNetwork, path: str | Path, *, name: str, dtype
 
     ``dtype`` is what floating-point parameters are stored in (they load as float32); None keeps them.
     """
-    metadata = {"format": FORMAT, "name": name, "config": config_to_json(network.config)}
-    return _write(network.state_dict(), Path(path), metadata, dtype)
+    contents = json.dumps({"config": config_to_json(network.config), "name": name})
+    return _write(network.state_dict(), Path(path), {METADATA_KEY: contents}, dtype)
 
 
 def save_published(network: Network | NestedNetwork, folder: str | Path, *, name: str) -> Path:
     """Write a folder in the published layout; ``name`` must be the preset that the network is built as.
 
     Raises:
-        ValueError: The network is not that preset, so nobody could load the folder.
+        ValueError: The network is not that preset, so nobody could load the folder; or the folder holds other files.
     """
     if find_preset(name).config != network.config:
         raise ValueError(
             f"the network is not a {name}, and published folders know presets only; write our format instead"
         )
+    others = {path.name for path in Path(folder).glob("*")} - {"config.json", "model.safetensors"}
+    if others:  # the new folder would take the place of everything in it
+        raise ValueError(f"{folder} holds other files ({', '.join(sorted(others)[:3])}); give a new folder")
     state = {published_name(key, network.config): value for key, value in network.state_dict().items()}
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -365,16 +374,28 @@ def _model_name(config_path: Path) -> str:
 
 
 def _pickle_hint(paths: Iterable[Path]) -> str:
-    pickles = sorted(path.name for path in paths if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl"))
+    pickles = sorted(path.name for path in paths if path.suffix in PICKLE_SUFFIXES or _begins_as_pickle(path))
     if not pickles:
         return ""
     return f"; {pickles[0]} is a pickle, which can run any code when opened: only safetensors files are read"
 
 
+def _begins_as_pickle(path: Path) -> bool:
+    """Whether a file called .safetensors is what ``torch.save`` writes: a zip archive, or a bare pickle of old."""
+    if path.suffix != ".safetensors":
+        return False
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"\x80\x02\x8a\x0a")
+
+
 def _write(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str], dtype: torch.dtype | None) -> Path:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {key: value.detach().to("cpu", dtype or value.dtype).contiguous() for key, value in state.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(f"{path} could not be written: {error}") from error
     return path

@@ -203,7 +203,7 @@ PRESETS: dict[str, Preset] = {
         hub_id="depth-anything/DA3NESTED-GIANT-LARGE-1.1",
     ),
 }
-"""Parameters are counted as published: with those of the ray branch that cannot influence any output."""
+"""Parameters of published networks are counted as published: with those that cannot influence any output."""
 
 
 def find_preset(name: str) -> Preset:

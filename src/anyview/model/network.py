@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyview.geometry.rays import cameras_from_rays
-from anyview.model.backbone import Backbone
+from anyview.model.backbone import Backbone, BackboneOutput
 from anyview.model.camera_token import CameraDecoder, CameraEncoder
 from anyview.model.config import PATCH, NestedConfig, NetworkConfig
 from anyview.model.gaussians import gaussians_from_raw, known_pose_scale
@@ -71,11 +71,9 @@ class Network(nn.Module):
         if cameras is not None:
             assert self.camera_encoder is not None, "a monocular network takes no cameras"
             camera_tokens = self.camera_encoder(cameras, height, width)
-        half = self.backbone_dtype != torch.float32
-        with torch.autocast(images.device.type, self.backbone_dtype if half else None, enabled=half):
-            tokens = self.backbone(images, camera_tokens, reference_view=reference_view, features=features)
-        taps = [tap.float() for tap in tokens.taps]
-        kept = {block: x.float().unflatten(2, (rows, columns)) for block, x in tokens.features.items()}
+        tokens = self.read_tokens(images, camera_tokens, reference_view=reference_view, features=features)
+        taps = tokens.taps
+        kept = {block: x.unflatten(2, (rows, columns)) for block, x in tokens.features.items()}
 
         if isinstance(self.head, MonocularHead):
             maps = self.head(taps, rows, columns, frames_at_once=self.frames_at_once)
@@ -91,7 +89,7 @@ class Network(nn.Module):
         else:
             assert self.camera_decoder is not None
             assert tokens.camera is not None
-            predicted = self.camera_decoder(tokens.camera.float(), height, width)
+            predicted = self.camera_decoder(tokens.camera, height, width)
         return NetworkOutput(
             depth=maps.depth,
             confidence=maps.confidence,
@@ -100,6 +98,24 @@ class Network(nn.Module):
             ray_confidence=maps.ray_confidence if rays else None,
             gaussians=self.read_gaussians(taps, images, maps, predicted, cameras) if gaussians else None,
             features=kept,
+        )
+
+    def read_tokens(
+        self,
+        images: Float[Tensor, "batch views 3 height width"],
+        camera_tokens: Float[Tensor, "batch views channels"] | None = None,
+        *,
+        reference_view: ReferenceView = "saddle_balanced",
+        features: Sequence[int] = (),
+    ) -> BackboneOutput:
+        """Run the backbone in its precision; its tokens come back in float32."""
+        half = self.backbone_dtype != torch.float32
+        with torch.autocast(images.device.type, self.backbone_dtype if half else None, enabled=half):
+            tokens = self.backbone(images, camera_tokens, reference_view=reference_view, features=features)
+        return BackboneOutput(
+            taps=tuple(tap.float() for tap in tokens.taps),
+            camera=None if tokens.camera is None else tokens.camera.float(),
+            features={block: x.float() for block, x in tokens.features.items()},
         )
 
     def read_gaussians(

@@ -1,7 +1,6 @@
 """Pictures in, geometry out: the facade over reading, resizing, the network, and known cameras."""
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,7 @@ from torch import Tensor
 from anyview.devices import Precision, available_memory, resolve_device, resolve_dtype
 from anyview.geometry.pose import normalize_poses
 from anyview.images.preprocess import normalize, prepare_views
-from anyview.images.read import PictureSource, picture_files, read_pictures
+from anyview.images.read import ListedPicture, PictureSource, list_pictures, read_listed, read_pictures
 from anyview.model.checkpoint import load, locate
 from anyview.model.config import PATCH, NestedConfig, NetworkConfig, find_preset
 from anyview.model.footprint import estimate_bytes
@@ -33,6 +32,7 @@ Progress = Callable[[str, int, int], None]
 Pictures = Scene | PictureSource | Sequence[PictureSource]
 
 GIB = 2**30
+_NO_METRIC_SCALE = "almost everything is sky, so that no metric scale could be found"
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ class DepthAnything3:
         Raises:
             ValueError: There is no such model, its files cannot be had, or they are not what they should be.
         """
+        target = resolve_device(device)  # before gigabytes are read
         path = locate(name_or_path, revision=revision, offline=offline)
         network, name = load(path, _stage(progress, "loading"))
-        return cls(network, name, device=device, dtype=dtype)
+        return cls(network, name, device=target, dtype=dtype)
 
     @classmethod
     def with_random_weights(
@@ -183,43 +184,59 @@ class DepthAnything3:
     ) -> Iterator[Prediction]:
         """Predict pictures that have nothing to do with each other, one `Prediction` of one view each, in order.
 
-        Pictures are read and predicted ``batch_size`` at a time, so that any number of them fits into memory; what a
-        picture's result is does not depend on the others.
+        Pictures are read ``batch_size`` at a time, so that any number of them fits into memory. GPUs predict as many at
+        once, and a picture's result does not depend on the others but for rounding; CPUs, which batches do not make
+        faster, predict one by one, and it does not depend on them at all.
+
+        Args:
+            images: As in `predict`; of a `Scene`'s cameras only the intrinsics are used.
+            intrinsics: As in `predict`.
+            batch_size: Pictures at a time.
+            options: As in `predict`.
+            progress: Called as pictures are done.
 
         Raises:
-            ValueError: As `predict` does.
+            ValueError: As `predict` does; what concerns one picture when its turn comes.
         """
         if batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
         self._check(options, poses_given=False)
-        contents = _contents(images)
-        matrices = as_intrinsics(intrinsics, len(contents))
-        return self._each(contents, matrices, batch_size, options, progress)
+        if isinstance(images, Scene):
+            if intrinsics is None and images.cameras is not None:
+                intrinsics = images.cameras.intrinsics
+            images = images.pictures
+        pictures = list_pictures(images)
+        return self._each(pictures, as_intrinsics(intrinsics, len(pictures)), batch_size, options, progress)
 
     def _each(
         self,
-        contents: Sequence[PictureSource],
+        listed: Sequence[ListedPicture],
         intrinsics: Float[Tensor, "views 3 3"] | None,
         batch_size: int,
         options: PredictOptions,
         progress: Progress | None,
     ) -> Iterator[Prediction]:
-        for start in range(0, len(contents), batch_size):
-            pictures = read_pictures(contents[start : start + batch_size])
+        at_once = 1 if self.device.type == "cpu" else batch_size
+        for start in range(0, len(listed), batch_size):
             items = []
-            for index, picture in enumerate(pictures):
+            for index, picture in enumerate(read_listed(listed[start : start + batch_size]), start=start):
                 views = _prepare([picture], options)
-                given = None if intrinsics is None else intrinsics[start + index]
+                given = None if intrinsics is None else intrinsics[index]
                 items.append((picture, views, gather_known([picture], views, None, given, options)))
             for _, group in groupby(items, key=lambda item: (item[1].images.shape, item[2].intrinsics is None)):
                 same_size = list(group)
-                images = torch.stack([views.images for _, views, _ in same_size])
-                self._check_memory(len(same_size), same_size[0][1], options)
-                output = self._run(images, batch_known(*(known for _, _, known in same_size)), options)
-                for index, (picture, views, known) in enumerate(same_size):
-                    yield self._prediction(output, index, [picture], views, known, options)
+                for first in range(0, len(same_size), at_once):
+                    yield from self._batch(same_size[first : first + at_once], options)
             if progress is not None:
-                progress("predicting", min(start + batch_size, len(contents)), len(contents))
+                progress("predicting", min(start + batch_size, len(listed)), len(listed))
+
+    def _batch(self, items: Sequence[tuple[Picture, Views, Known]], options: PredictOptions) -> Iterator[Prediction]:
+        """Predict unrelated pictures of one size in one forward pass."""
+        self._check_memory(len(items), items[0][1], options)
+        images = torch.stack([views.images for _, views, _ in items])
+        output = self._run(images, batch_known(*(known for _, _, known in items)), options)
+        for index, (picture, views, known) in enumerate(items):
+            yield self._prediction(output, index, [picture], views, known, options)
 
     def _check(self, options: PredictOptions, *, poses_given: bool) -> None:
         """Refuse what this model cannot do before anything is read."""
@@ -242,6 +259,8 @@ class DepthAnything3:
             raise ValueError(f"expected a positive focal length in pixels, got {options.focal_length}")
         if options.field_of_view is not None and not 0 < options.field_of_view < 180:
             raise ValueError(f"expected a field of view between 0 and 180 degrees, got {options.field_of_view}")
+        if options.memory_limit is not None and not (math.isfinite(options.memory_limit) and options.memory_limit > 0):
+            raise ValueError(f"expected a memory limit above 0 GiB, got {options.memory_limit}")
 
     def _check_memory(self, count: int, views: Views, options: PredictOptions) -> None:
         """Refuse what would not fit, and say what would."""
@@ -261,8 +280,8 @@ class DepthAnything3:
         if limit is None or needed(count) <= limit:
             return
         fitting = max((views for views in range(1, count) if needed(views) <= limit), default=None)
-        shrink = math.sqrt(limit / needed(count))
-        smaller = max(int(options.resolution * shrink * 0.95) // PATCH * PATCH, PATCH)
+        lower = range(PATCH, options.resolution, PATCH)
+        smaller = max((side for side in lower if needed(count, *_sides(views, side, options)) <= limit), default=PATCH)
         ways = [f"--resolution {smaller}"] + ([f"at most {fitting} views at once"] if fitting else [])
         raise ValueError(
             f"{count} view{'s' if count > 1 else ''} of {width}×{height} pixels with {self.name} need about "
@@ -289,8 +308,16 @@ class DepthAnything3:
             arguments["cameras"] = Cameras(poses.to(device), cameras.intrinsics.to(device))
         if self.abilities.nested and intrinsics is not None:
             arguments["intrinsics"] = intrinsics.to(device)
-        with torch.inference_mode():
-            output = self.network(normalize(images.to(device)), features=options.features, **arguments)
+        # Tensors made in inference mode could not be edited afterwards, nor serve as targets in training.
+        with torch.no_grad():
+            try:
+                output = self.network(normalize(images.to(device)), features=options.features, **arguments)
+            except torch.OutOfMemoryError as error:
+                scenes, count, height, width, _ = images.shape
+                raise MemoryError(
+                    f"{scenes * count} views of {width}×{height} pixels with {self.name} did not fit into the memory "
+                    f"of {device}, against the estimate; try a lower --resolution or fewer views at once"
+                ) from error
         if options.camera_source == "rays" and output.cameras is not None:
             lost = (~output.cameras.world_to_camera.isfinite().flatten(2).all(-1)).nonzero().tolist()
             if lost:
@@ -322,8 +349,7 @@ class DepthAnything3:
             scale = output.metric_scale[item].item()
             if math.isfinite(scale):
                 return replace(prediction, units="metres", metric_scale=scale)
-            note = "almost everything is sky, so that no metric scale could be found: depth is in an arbitrary unit"
-            return replace(prediction, notes=(*prediction.notes, note))
+            return replace(prediction, notes=(*prediction.notes, f"{_NO_METRIC_SCALE}: depth is in an arbitrary unit"))
         if self.abilities.any_view:
             return prediction
         intrinsics = known.intrinsics if known.intrinsics is not None else known.exif_intrinsics
@@ -367,7 +393,13 @@ class DepthAnything3:
         if prediction.units == "canonical":
             lacks["metres"] = "no focal length is known: give intrinsics, focal_length or field_of_view"
         elif prediction.units == "arbitrary":
-            lacks["metres"] = f"{self.name} predicts depth up to scale"
+            lacks["metres"] = _NO_METRIC_SCALE if abilities.nested else f"{self.name} predicts depth up to scale"
+        if prediction.canonical_depth is None:
+            lacks["canonical_depth"] = "only metric models of single images have one"
+        if prediction.metric_scale is None:
+            lacks["metric_scale"] = _NO_METRIC_SCALE if abilities.nested else "only nested models have one"
+        if prediction.ray_confidence is None:
+            lacks["ray_confidence"] = lacks["rays"]
         return lacks
 
 
@@ -377,13 +409,10 @@ def _prepare(pictures: Sequence[Picture], options: PredictOptions) -> Views:
     )
 
 
-def _contents(images: Pictures) -> list[PictureSource]:
-    """List pictures without reading them."""
-    if isinstance(images, Scene):
-        return list(images.pictures)
-    if isinstance(images, str | os.PathLike):
-        return list(picture_files(images))
-    return list(images) if isinstance(images, list | tuple) else [images]  # type: ignore[list-item]
+def _sides(views: Views, resolution: int, options: PredictOptions) -> tuple[int, int]:
+    """Height and width that views would have at most at another resolution."""
+    height, width = (-(-side * resolution // (options.resolution * PATCH)) * PATCH for side in views.images.shape[1:3])
+    return height, width
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

@@ -40,7 +40,7 @@ def gather_known(
         if intrinsics is not None:
             raise ValueError("give cameras or intrinsics, not both: cameras hold their intrinsics")
         given = Cameras(cameras.world_to_camera.cpu().float(), cameras.intrinsics.cpu().float())
-        check_cameras(given, views=count)
+        check_cameras(given, views=count, names=[picture.name for picture in pictures])
         placed = place_intrinsics(given.intrinsics, placements)
         return Known(Cameras(given.world_to_camera, placed), placed)
     matrices = as_intrinsics(intrinsics, count)
