@@ -150,7 +150,7 @@ def test_feature_pictures(tmp_path):
     toolkit().inference(
         SOME_IMAGES, process_res=56, export_dir=str(tmp_path), export_format="feat_vis", export_feat_layers=[5]
     )
-    assert len(list((tmp_path / "features" / "block_5").glob("*.png"))) == 3
+    assert len(list((tmp_path / "features" / "block_05").glob("*.png"))) == 3
 
 
 @pytest.mark.parametrize(

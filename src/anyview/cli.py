@@ -215,7 +215,9 @@ def convert(command: Convert) -> None:
 def demo(command: Demo) -> None:
     """Run the demonstration."""
     from anyview.demo import FORMATS, run_demo
+    from anyview.files import check_folder
 
+    check_folder(command.output)
     _spare_inputs(command.inputs, command.output, FORMATS)
     with Stages() as stages:
         prediction, written = run_demo(command.inputs, command.output, stages, print)
