@@ -18,7 +18,12 @@ from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions
 
 if TYPE_CHECKING:
-    from anyview.types import Prediction
+    import torch
+
+    from anyview.predictor import DepthAnything3
+    from anyview.types import Prediction, Scene
+
+    Results = tuple[Iterable[tuple[Path, Prediction]], torch.device]
 
 _Flat = tyro.conf.arg(name="")
 _FORMATS_HELP = "What to write, separated by commas. " + "; ".join(f"{n}: {f.description}" for n, f in FORMATS.items())
@@ -123,10 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def predict(command: Predict) -> None:
     """Predict a scene, or each of its pictures, and write files."""
+    from anyview.devices import resolve_device
     from anyview.exporters import check_request, export
-    from anyview.exporters.names import file_stems
-    from anyview.images.sources import read_scene
-    from anyview.predictor import DepthAnything3
+    from anyview.model.checkpoint import find
 
     formats = [name.strip() for name in command.formats.split(",") if name.strip()]
     if not command.inputs:
@@ -136,42 +140,73 @@ def predict(command: Predict) -> None:
     check_request(command.output, formats, command.export)
     _spare_inputs(command.inputs, command.output, formats)
     options = replace(command.predict, features=_features(command, formats))
+    options.check()
+    resolve_device(command.device)
+    find(command.model)  # a misspelt name should not have to wait for thousands of pictures
     with Stages() as stages:
-        scene = read_scene(
-            list(command.inputs),
-            frames_per_second=command.frames_per_second,
-            max_frames=command.max_frames,
-            image_folder=command.image_folder,
-            use_cameras=command.cameras != "ignore",
-            progress=stages.of("reading"),
-        )
-        stages.pause()
-        model = DepthAnything3.from_pretrained(
-            command.model,
-            device=command.device,
-            dtype=command.dtype,
-            revision=command.revision,
-            offline=command.offline,
-            progress=stages,
-        )
-        intrinsics = None
-        if scene.cameras is not None and (command.cameras == "intrinsics" or command.separate):
-            intrinsics, scene = scene.cameras.intrinsics, replace(scene, cameras=None)
-        results: Iterable[tuple[Path, Prediction]]
-        if command.separate:
-            each = model.predict_each(
-                scene, intrinsics=intrinsics, batch_size=command.batch_size, options=options, progress=stages
-            )
-            stems = file_stems([picture.name for picture in scene.pictures])
-            results = ((command.output / stem, prediction) for stem, prediction in zip(stems, each, strict=True))
-        else:
-            prediction = model.predict(scene, intrinsics=intrinsics, options=options, progress=stages)
-            results = [(command.output, prediction)]
+        run = _each if command.separate else _together
+        results, device = run(command, options, stages)
         for folder, prediction in results:
             written = export(prediction, folder, formats, command.export, stages.of("exporting"))
             stages.pause()
             _summarise(prediction, written)
-    print(f"took {stages.summary()} on {model.device}")
+    print(f"took {stages.summary()} on {device}")
+
+
+def _together(command: Predict, options: PredictOptions, stages: "Stages") -> "Results":
+    scene = _scene(command, stages)
+    model = _model(command, stages)
+    intrinsics = None
+    if scene.cameras is not None and command.cameras == "intrinsics":
+        intrinsics, scene = scene.cameras.intrinsics, replace(scene, cameras=None)
+    prediction = model.predict(scene, intrinsics=intrinsics, options=options, progress=stages)
+    return [(command.output, prediction)], model.device
+
+
+def _each(command: Predict, options: PredictOptions, stages: "Stages") -> "Results":
+    from anyview.exporters.names import file_stems
+    from anyview.images.read import list_pictures
+    from anyview.images.sources import are_pictures
+
+    images: Any
+    if are_pictures(command.inputs):
+        images = list(command.inputs)
+        names = [listed.name for listed in list_pictures(images)]
+    else:
+        images = _scene(command, stages)
+        names = [picture.name for picture in images.pictures]
+    model = _model(command, stages)
+    each = model.predict_each(images, batch_size=command.batch_size, options=options, progress=stages)
+    folders = [command.output / stem for stem in file_stems(names)]
+    return zip(folders, each, strict=True), model.device
+
+
+def _scene(command: Predict, stages: "Stages") -> "Scene":
+    from anyview.images.sources import read_scene
+
+    scene = read_scene(
+        list(command.inputs),
+        frames_per_second=command.frames_per_second,
+        max_frames=command.max_frames,
+        image_folder=command.image_folder,
+        use_cameras=command.cameras != "ignore",
+        progress=stages.of("reading"),
+    )
+    stages.pause()
+    return scene
+
+
+def _model(command: Predict, stages: "Stages") -> "DepthAnything3":
+    from anyview.predictor import DepthAnything3
+
+    return DepthAnything3.from_pretrained(
+        command.model,
+        device=command.device,
+        dtype=command.dtype,
+        revision=command.revision,
+        offline=command.offline,
+        progress=stages,
+    )
 
 
 def models(_command: Models) -> None:

@@ -4,6 +4,7 @@ No torch here: ``anyview --help`` must answer at once.
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
@@ -55,6 +56,21 @@ class PredictOptions:
             value = getattr(self, field.name)
             if choices and value not in choices:
                 raise ValueError(f"unknown {field.name} {value!r}; {nearest_names(str(value), choices)}")
+
+    def check(self) -> None:
+        """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
+
+        Raises:
+            ValueError: Naming the number and what was expected.
+        """
+        if self.resolution < 14:
+            raise ValueError(f"expected a resolution of at least 14 pixels, one patch; got {self.resolution}")
+        if self.focal_length is not None and not 0 < self.focal_length < math.inf:
+            raise ValueError(f"expected a positive focal length in pixels, got {self.focal_length}")
+        if self.field_of_view is not None and not 0 < self.field_of_view < 180:
+            raise ValueError(f"expected a field of view between 0 and 180 degrees, got {self.field_of_view}")
+        if self.memory_limit is not None and not 0 < self.memory_limit < math.inf:
+            raise ValueError(f"expected a memory limit above 0 GiB, got {self.memory_limit}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -230,6 +231,14 @@ def test_a_spoilt_configuration_of_ours_is_refused(tmp_path):
         save_file(filled("mono").state_dict(), path, metadata={"anyview-1": contents})
         with pytest.raises(ValueError, match="the metadata describe no network"):
             load(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    tensors = published_tensors("anyview")
+    tensors["model.head.norm.weight"] = torch.full_like(tensors["model.head.norm.weight"], math.nan)
+    folder = write_published_folder(tmp_path, "anyview", tensors)
+    with pytest.raises(ValueError, match=r"model\.head\.norm\.weight holds NaN or infinite values"):
+        load(folder)
 
 
 def test_two_writes_give_the_same_bytes(tmp_path):

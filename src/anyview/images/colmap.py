@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyview.images.budget import ReadingBudget
 from anyview.images.decode import decode_file
 from anyview.images.pinhole import check_aspect
 from anyview.images.pool import Progress, map_in_order
@@ -51,7 +52,7 @@ def read_colmap(
     if len(models) > 1:
         logger.warning("%s holds %d COLMAP models; %s is read", folder, len(models), models[0])
     model = models[0]
-    reconstruction = _read_model(model)
+    reconstruction = read_model(model)
     images = sorted(
         (reconstruction.images[image_id] for image_id in reconstruction.reg_image_ids()),
         key=lambda image: natural_key(image.name),
@@ -59,12 +60,13 @@ def read_colmap(
     if not images:
         raise ValueError(f"the COLMAP model {model} has no registered images")
     names = [image.name for image in images]
-    paths = _picture_paths(names, [Path(image_folder).expanduser()] if image_folder else _likely_folders(folder, model))
+    paths = picture_paths(names, [Path(image_folder).expanduser()] if image_folder else likely_folders(folder, model))
     cameras = [reconstruction.cameras[image.camera_id] for image in images]
     for camera in cameras:
         if camera.is_spherical():
             raise ValueError(f"{model}: {camera.model_name} cameras see all around and cannot become pinhole cameras")
-    read = map_in_order(lambda job: _read_as_pinhole(*job), zip(paths, names, cameras, strict=True), progress)
+    budget = ReadingBudget(len(paths))
+    read = map_in_order(lambda job: _read_as_pinhole(*job, budget), zip(paths, names, cameras, strict=True), progress)
     for image in images:
         if not image.cam_from_world().rotation.norm() > 0:  # its matrix would pass for the identity
             raise ValueError(f"{model}: the rotation of {image.name} is the quaternion (0, 0, 0, 0)")
@@ -76,7 +78,12 @@ def read_colmap(
     )
 
 
-def _read_model(model: Path) -> "pycolmap.Reconstruction":
+def read_model(model: Path) -> "pycolmap.Reconstruction":
+    """Read the folder of a model, binary or text.
+
+    Raises:
+        ValueError: it cannot be read, or pycolmap (extra ``colmap``) is not installed.
+    """
     try:
         import pycolmap
     except ImportError as error:
@@ -90,13 +97,18 @@ def _read_model(model: Path) -> "pycolmap.Reconstruction":
         raise ValueError(f"the COLMAP model {model} cannot be read: {error}") from error
 
 
-def _likely_folders(folder: Path, model: Path) -> list[Path]:
+def likely_folders(folder: Path, model: Path) -> list[Path]:
+    """Return where the pictures of a project may lie, the likeliest first."""
     model = model.absolute()
     return [*(place / "images" for place in (folder, model, *model.parents[:2])), folder]
 
 
-def _picture_paths(names: Sequence[str], folders: Sequence[Path]) -> list[Path]:
-    """Find all pictures in the first of the folders that has any of them."""
+def picture_paths(names: Sequence[str], folders: Sequence[Path]) -> list[Path]:
+    """Find all pictures in the first of the folders that has any of them.
+
+    Raises:
+        ValueError: that folder lacks some, or none has any.
+    """
     for folder in folders:
         paths = [folder / name for name in names]
         missing = [name for name, path in zip(names, paths, strict=True) if not path.is_file()]
@@ -108,10 +120,21 @@ def _picture_paths(names: Sequence[str], folders: Sequence[Path]) -> list[Path]:
     raise ValueError(f"none of the {len(names)} pictures ({names[0]} and so on) is in {searched}")
 
 
-def _read_as_pinhole(path: Path, name: str, camera: "pycolmap.Camera") -> tuple[Picture, "pycolmap.Camera"]:
+def _read_as_pinhole(
+    path: Path, name: str, camera: "pycolmap.Camera", budget: ReadingBudget
+) -> tuple[Picture, "pycolmap.Camera"]:
+    return as_pinhole(path, budget.take(decode_file(path, name, upright=False)), camera)
+
+
+def as_pinhole(path: Path, picture: Picture, camera: "pycolmap.Camera") -> tuple[Picture, "pycolmap.Camera"]:
+    """Take a lens' distortion out of the picture at ``path``; return it with the pinhole camera that sees the same.
+
+    Raises:
+        ValueError: the picture is of another aspect than its camera's.
+    """
     import pycolmap
 
-    pixels = decode_file(path, name, upright=False).pixels
+    pixels = picture.pixels
     height, width = pixels.shape[:2]
     if (height, width) != (camera.height, camera.width):
         check_aspect(path, (height, width), (camera.height, camera.width))
@@ -122,4 +145,4 @@ def _read_as_pinhole(path: Path, name: str, camera: "pycolmap.Camera") -> tuple[
             pycolmap.UndistortCameraOptions(), pycolmap.Bitmap.from_array(pixels), camera
         )
         pixels = bitmap.to_array()
-    return Picture(pixels, name), camera
+    return Picture(pixels, picture.name), camera

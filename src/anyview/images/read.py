@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from anyview.images.budget import ReadingBudget
 from anyview.images.decode import decode_bytes, decode_file, decode_image, to_rgb8
 from anyview.images.pool import Progress, map_in_order
 from anyview.types import Picture
@@ -67,8 +68,13 @@ def list_pictures(source: PictureSource | Sequence[Any]) -> list[ListedPicture]:
 
 
 def read_listed(pictures: Sequence[ListedPicture], *, progress: Progress | None = None) -> tuple[Picture, ...]:
-    """Read some of the pictures that `list_pictures` has listed."""
-    return tuple(map_in_order(lambda listed: _decode(*listed), pictures, progress))
+    """Read some of the pictures that `list_pictures` has listed.
+
+    Raises:
+        ValueError: a picture cannot be read, or all of them do not fit into memory.
+    """
+    budget = ReadingBudget(len(pictures))
+    return tuple(map_in_order(lambda listed: budget.take(_decode(*listed)), pictures, progress))
 
 
 def picture_files(path: str | os.PathLike[str]) -> list[Path]:

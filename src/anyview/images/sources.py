@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from anyview.images.budget import ReadingBudget
 from anyview.images.colmap import find_models, read_colmap
 from anyview.images.pool import Progress
 from anyview.images.read import PictureSource, read_pictures, readable_name, unique_names
@@ -54,6 +55,11 @@ def read_scene(
     return _joined(scenes if use_cameras else [replace(scene, cameras=None) for scene in scenes])
 
 
+def are_pictures(inputs: Sequence[Any]) -> bool:
+    """Whether inputs are nothing but pictures, so that they can be read a few at a time."""
+    return all(_kind(part) == "pictures" for part in inputs)
+
+
 def _kind(part: object) -> Literal["pictures", "video", "colmap", "transforms"]:
     if not isinstance(part, (str, os.PathLike)):
         return "pictures"
@@ -73,7 +79,8 @@ def _read_video(
     path = Path(path)
     frames = read_frames(path, frames_per_second=frames_per_second, count=count, progress=progress)
     stem = readable_name(path.stem)
-    pictures = [Picture(frame.pixels, f"{stem}_{index:05d}") for index, frame in enumerate(frames)]
+    budget = ReadingBudget(None)
+    pictures = [budget.take(Picture(frame.pixels, f"{stem}_{index:05d}")) for index, frame in enumerate(frames)]
     return Scene(tuple(pictures), source=f"video {path}")
 
 

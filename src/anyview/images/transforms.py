@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 
 from anyview.geometry.pose import rigid_inverse
+from anyview.images.budget import ReadingBudget
 from anyview.images.decode import decode_file
 from anyview.images.pinhole import check_aspect, undistort
 from anyview.images.pool import Progress, map_in_order
@@ -43,7 +44,9 @@ def read_transforms(path: str | Path, *, progress: Progress | None = None) -> Sc
         raise ValueError(f"{path} names {len(missing)} pictures that do not exist: {', '.join(missing[:5])}")
     camera_to_world = torch.from_numpy(np.stack([_camera_to_world(path, frame) for frame in frames]))
     names = _names(path.parent, paths)
-    read = map_in_order(lambda job: _read_as_pinhole(path, *job), zip(paths, names, frames, strict=True), progress)
+    budget = ReadingBudget(len(paths))
+    jobs = zip(paths, names, frames, strict=True)
+    read = map_in_order(lambda job: _read_as_pinhole(path, *job, budget), jobs, progress)
     return Scene(
         pictures=tuple(picture for picture, _ in read),
         cameras=Cameras.from_arrays(rigid_inverse(camera_to_world), [intrinsics for _, intrinsics in read]),
@@ -94,9 +97,9 @@ def _camera_to_world(path: Path, frame: Mapping[str, Any]) -> Float[np.ndarray, 
 
 
 def _read_as_pinhole(
-    path: Path, picture_path: Path, name: str, frame: Mapping[str, Any]
+    path: Path, picture_path: Path, name: str, frame: Mapping[str, Any], budget: ReadingBudget
 ) -> tuple[Picture, Float[np.ndarray, "3 3"]]:
-    pixels = decode_file(picture_path, name, upright=False).pixels
+    pixels = budget.take(decode_file(picture_path, name, upright=False)).pixels
     height, width = pixels.shape[:2]
     camera_size = int(_number(path, frame, "h", height)), int(_number(path, frame, "w", width))
     if min(camera_size) < 1:

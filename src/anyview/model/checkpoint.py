@@ -23,6 +23,7 @@ from anyview.model.config import (
     find_preset,
 )
 from anyview.model.network import NestedNetwork, Network, build
+from anyview.options import nearest_names
 
 Progress = Callable[[int, int], None]
 
@@ -117,6 +118,27 @@ def published_name(name: str, config: NetworkConfig | NestedConfig) -> str:
     return "model." + name
 
 
+def find(name: str | Path) -> Path | str:
+    """Find out what a model's name means: the path of its folder or file, or a repository on the hub.
+
+    Raises:
+        ValueError: There is no such path or preset.
+    """
+    if Path(name).exists():
+        return Path(name)
+    text = str(name)
+    if text in PRESETS:
+        bundled, hub_id = BUNDLED / f"{text}.safetensors", PRESETS[text].hub_id
+        if hub_id is None and not bundled.is_file():
+            raise ValueError(f"the weights of {text} are not part of this installation ({bundled} is missing)")
+        return hub_id if hub_id is not None and not bundled.is_file() else bundled
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith(".") and not text.endswith(".safetensors"):
+        return text
+    if "/" in text or text.endswith(".safetensors"):
+        raise ValueError(f"no such model folder or file: {text}")
+    raise ValueError(f"unknown model {text!r}; {nearest_names(text, PRESETS)}")
+
+
 def locate(name: str | Path, *, revision: str | None = None, offline: bool = False) -> Path:
     """Find the folder or file of a model: a path, a bundled preset, a preset or repository on the hub.
 
@@ -125,23 +147,8 @@ def locate(name: str | Path, *, revision: str | None = None, offline: bool = Fal
     Raises:
         ValueError: There is no such path or preset, or the hub does not give the files.
     """
-    if Path(name).exists():
-        return Path(name)
-    text = str(name)
-    if text in PRESETS:
-        bundled = BUNDLED / f"{text}.safetensors"
-        if bundled.is_file():
-            return bundled
-        hub_id = PRESETS[text].hub_id
-        if hub_id is None:
-            raise ValueError(f"the weights of {text} are not part of this installation ({bundled} is missing)")
-        return _from_hub(hub_id, revision, offline)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith(".") and not text.endswith(".safetensors"):
-        return _from_hub(text, revision, offline)
-    if "/" in text or text.endswith(".safetensors"):
-        raise ValueError(f"no such model folder or file: {text}")
-    find_preset(text)
-    raise AssertionError("find_preset refuses unknown names")
+    found = find(name)
+    return found if isinstance(found, Path) else _from_hub(found, revision, offline)
 
 
 def is_local(name: str) -> bool:
@@ -328,6 +335,8 @@ def _read_strictly(
         tensors = {}
         for name, stored in names.items():
             tensors[name] = file.get_tensor(stored).float()
+            if not tensors[name].isfinite().all():
+                raise ValueError(f"{path}: {stored} holds NaN or infinite values")
             if progress is not None:
                 progress(len(tensors), len(names))
         return tensors

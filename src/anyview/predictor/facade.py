@@ -240,6 +240,7 @@ class DepthAnything3:
 
     def _check(self, options: PredictOptions, *, poses_given: bool) -> None:
         """Refuse what this model cannot do before anything is read."""
+        options.check()
         abilities = self.abilities
         if poses_given and not abilities.any_view:
             raise ValueError(
@@ -253,14 +254,6 @@ class DepthAnything3:
         wrong = [block for block in options.features if not 0 <= block < abilities.blocks]
         if wrong:
             raise ValueError(f"{self.name} has blocks 0 to {abilities.blocks - 1}, features were asked of {wrong[0]}")
-        if options.resolution < PATCH:
-            raise ValueError(f"expected a resolution of at least {PATCH} pixels, one patch; got {options.resolution}")
-        if options.focal_length is not None and not (math.isfinite(options.focal_length) and options.focal_length > 0):
-            raise ValueError(f"expected a positive focal length in pixels, got {options.focal_length}")
-        if options.field_of_view is not None and not 0 < options.field_of_view < 180:
-            raise ValueError(f"expected a field of view between 0 and 180 degrees, got {options.field_of_view}")
-        if options.memory_limit is not None and not (math.isfinite(options.memory_limit) and options.memory_limit > 0):
-            raise ValueError(f"expected a memory limit above 0 GiB, got {options.memory_limit}")
 
     def _check_memory(self, count: int, views: Views, options: PredictOptions) -> None:
         """Refuse what would not fit, and say what would."""
