@@ -322,7 +322,7 @@ def test_sets_that_do_not_fit_into_memory_are_refused_while_they_are_read(tmp_pa
         Image.new("RGB", (100, 50)).save(tmp_path / f"{index}.png")
     monkeypatch.setattr("anyview.images.budget.available_memory", lambda _device: 20 * 100 * 50 * 3)
     read = []
-    with pytest.raises(ValueError, match=r"30 pictures like \d+.png \(100x50\) take .* GiB are available; .*--separate"):
+    with pytest.raises(ValueError, match=r"30 pictures like \d+.png .* GiB are available; .*--separate"):
         read_pictures(tmp_path, progress=lambda done, _total: read.append(done))
     assert len(read) < 20
     assert len(read_pictures(sorted(tmp_path.iterdir())[:20])) == 20

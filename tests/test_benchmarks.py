@@ -1,0 +1,37 @@
+"""The benchmarks run and print what they promise; what they measure is not asserted."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def last_line(script: str, *arguments: str) -> dict:
+    """JSON on the last line of a benchmark's output."""
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_speed_compares_two_variants_stage_by_stage():
+    size = ["--preset", "da3-nano", "--views", "2", "--height", "28", "--width", "42", "--threads", "1"]
+    report = last_line("speed.py", *size, "--rounds", "2", "--compare", "plain")
+    assert set(report["stages_s"]) == {"ours", "plain"}
+    for stages in report["stages_s"].values():
+        assert {"backbone", "head", "camera", "forward"} == set(stages)
+        assert 0 < stages["backbone"] + stages["head"] < stages["forward"]
+        assert stages["camera"] > 0
+    assert report["load_s"] > 0
+    assert set(report["export_s"]) == {"npz", "depth_vis", "depth_png", "glb", "ply"}
+    assert len(report["ratio"]["all"]) == 2
+
+
+def test_memory_puts_estimates_beside_peaks():
+    report = last_line("memory.py", "--presets", "da3-nano", "--views", "2", "--sizes", "112x168", "--rays")
+    assert [case["rays"] for case in report["cases"]] == [False, True]
+    for case in report["cases"]:
+        assert case["estimate_mib"] > 0
+        assert case["peak_mib"] > 0
