@@ -913,3 +913,17 @@ class TestProcess:
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
         assert "usage: anyview" in done.stdout
         assert {"torch", "numpy", "PIL"} & set(done.stderr.split()) == set()
+
+
+class TestSynth:
+    def test_a_preview_shows_pictures_depth_and_normals(self, run, here):
+        ran = run("synth", "preview", "-o", "sheet.png", "--count", 2, "--views", 2, "--height", 24, "--width", 32)
+        assert ran.code == 0
+        assert "2 scenes" in ran.output
+        with Image.open("sheet.png") as sheet:
+            assert sheet.size == (64, 2 * 3 * 24)
+            assert len(set(sheet.getdata())) > 100
+
+    def test_what_cannot_be_shown(self, run, here):
+        assert "expected the name of a PNG file" in refused(run, "synth", "preview", "-o", "sheet.jpg")
+        assert "at least 1; got 0" in refused(run, "synth", "preview", "-o", "sheet.png", "--count", 0)

@@ -16,6 +16,7 @@ import tyro
 from anyview.exporters import FORMATS
 from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions
+from anyview.synth.options import Split, SynthOptions
 
 if TYPE_CHECKING:
     import torch
@@ -93,11 +94,31 @@ class Demo:
     """Folder to write into."""
 
 
+@dataclass(frozen=True)
+class Synth:
+    """Look at the synthetic worlds that models are trained on."""
+
+    action: tyro.conf.Positional[Literal["preview"]]
+    """preview: write a contact sheet of pictures, depth and normals."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """PNG file to write."""
+    split: Split = "train"
+    """Which of the streams, whose scenes never meet."""
+    first: int = 0
+    """Index of the first scene."""
+    count: int = 4
+    """Scenes to show."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1."""
+    scenes: Annotated[SynthOptions, _Flat] = field(default_factory=SynthOptions)
+
+
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Synth, tyro.conf.subcommand("synth")]
 )
 
 
@@ -261,6 +282,32 @@ def demo(command: Demo) -> None:
     print(f"took {stages.summary()}")
 
 
+def synth(command: Synth) -> None:
+    """Write a contact sheet."""
+    import numpy as np
+    from PIL import Image
+
+    from anyview.devices import resolve_device
+    from anyview.files import atomic_path, check_folder
+    from anyview.synth.preview import contact_sheet
+
+    if command.output.suffix.lower() != ".png" or command.output.is_dir():
+        raise ValueError(f"expected the name of a PNG file to write, got {command.output}")
+    if command.count < 1 or command.first < 0:
+        raise ValueError(f"expected scenes from 0 on, at least 1; got {command.count} from {command.first} on")
+    check_folder(command.output.parent)
+    device = resolve_device(command.device)
+    sheets = []
+    with Stages() as stages:
+        for index in range(command.count):
+            stages("rendering", index, command.count)
+            sheets.append(contact_sheet(command.scenes, command.split, [command.first + index], device))
+        stages("rendering", command.count, command.count)
+    with atomic_path(command.output) as temporary:
+        Image.fromarray(np.concatenate(sheets)).save(temporary)
+    print(f"wrote {command.output}, {command.count} scenes: pictures, depth (near is bright), normals")
+
+
 class Stages:
     """Progress bars on stderr, one stage after the other, and the time that each took."""
 
@@ -359,4 +406,4 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-_RUN: dict[type, Callable[[Any], None]] = {Predict: predict, Models: models, Convert: convert, Demo: demo}
+_RUN: dict[type, Callable[[Any], None]] = {Predict: predict, Models: models, Convert: convert, Demo: demo, Synth: synth}
