@@ -8,13 +8,14 @@ Without arguments: generated pictures and random weights, to see the calls run.
 import sys
 
 from anyview import DepthAnything3, PredictOptions, export
-from anyview.demo import render_room, room_cameras
+from anyview.synth.dataset import scene_at
+from anyview.synth.options import SynthOptions
 
 if len(sys.argv) == 3:
     model, images = DepthAnything3.from_pretrained(sys.argv[1]), sys.argv[2]
 else:
-    pictures, _ = render_room(room_cameras(3, 168, 224), 168, 224)
-    model, images = DepthAnything3.with_random_weights("da3-nano"), list(pictures.numpy())
+    room = scene_at(SynthOptions(kinds=("room",), views=3, height=168, width=224), "test", 0)
+    model, images = DepthAnything3.with_random_weights("da3-nano"), room.images
 
 prediction = model.predict(images, options=PredictOptions(resolution=224))
 print(f"depth {tuple(prediction.depth.shape)} in {prediction.units} units")

@@ -8,8 +8,9 @@ Without arguments: generated pictures, whose cameras are known exactly, and rand
 import sys
 
 from anyview import DepthAnything3, PredictOptions
-from anyview.demo import render_room, room_cameras
 from anyview.images.sources import read_scene
+from anyview.synth.dataset import scene_at
+from anyview.synth.options import SynthOptions
 
 options = PredictOptions(resolution=224)
 if len(sys.argv) == 3:
@@ -17,10 +18,9 @@ if len(sys.argv) == 3:
     prediction = model.predict(read_scene(sys.argv[2]), options=options)
 else:
     model = DepthAnything3.with_random_weights("da3-nano")
-    cameras = room_cameras(4, 168, 224)
-    pictures, true_depth = render_room(cameras, 168, 224)
-    prediction = model.predict(list(pictures.numpy()), cameras, options=options)
-    assert prediction.cameras.world_to_camera.equal(cameras.world_to_camera)
-    error = (prediction.depth / true_depth).log().abs().median().exp()
+    room = scene_at(SynthOptions(kinds=("room",), views=4, height=168, width=224), "test", 0)
+    prediction = model.predict(room.images, room.cameras, options=options)
+    assert prediction.cameras.world_to_camera.equal(room.cameras.world_to_camera)
+    error = (prediction.depth / room.depth)[room.depth > 0].log().abs().median().exp()
     print(f"depth is off by a factor of {error:.2f} in the median (the weights are random)")
 print(f"{len(prediction)} views, depth in {prediction.units} units")

@@ -13,7 +13,9 @@ from anyview.model.config import PATCH, GaussianConfig, NetworkConfig
 from anyview.model.pyramid import Fusion, Pyramid, add_place_, upsample
 
 FRAMES_AT_ONCE = 8
-"""Dense heads work on this many views at a time: it bounds memory and changes no value."""
+"""Dense heads work on at most this many views at a time: it bounds memory and changes no value."""
+FRAMES_AT_ONCE_ON_CPU = 2
+"""As above, where maps of more views would leave the processor's caches, and blocks that the allocator keeps."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ def in_chunks(
 ) -> tuple[Float[Tensor, "batch views ..."], ...]:
     """Call ``read`` on a few frames at a time of everything ``per_view``, and join each of its results."""
     batch, views = per_view[0].shape[:2]
+    if per_view[0].device.type == "cpu":
+        frames_at_once = min(frames_at_once, FRAMES_AT_ONCE_ON_CPU)
     chunks = zip(*(x.flatten(0, 1).split(frames_at_once) for x in per_view), strict=True)
     results = zip(*(read(*chunk) for chunk in chunks), strict=True)
     return tuple(torch.cat(parts).unflatten(0, (batch, views)) for parts in results)
@@ -53,7 +57,7 @@ class Reader(nn.Module):
         x = self.hidden(x)
         if self.norm is not None:
             x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
-        return self.output(F.relu(x)).movedim(1, -1)
+        return self.output(F.relu_(x)).movedim(1, -1)
 
 
 class AnyViewHead(nn.Module):

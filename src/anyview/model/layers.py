@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 ROTARY_BASE = 100.0
+FEWEST_CONVOLVED = 64
+"""With fewer tokens, rearranging the weights for a convolution costs more than it saves."""
 
 
 class Rotation(NamedTuple):
@@ -78,16 +80,35 @@ def rotate(
     return turned.flatten(-3).flatten(2, 3)
 
 
+class Linear(nn.Linear):
+    """A linear layer over tokens.
+
+    On CPUs it runs as a 1×1 convolution, in training too: PyTorch leaves convolutions to oneDNN and matrix products to
+    MKL, which is half as fast on AMD's processors (docs/performance.md).
+    """
+
+    def forward(self, x: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch new_channels"]:
+        """Transform each token by itself."""
+        tokens = x.flatten(0, -2)
+        float_on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+        if not float_on_cpu or len(tokens) < FEWEST_CONVOLVED or torch.compiler.is_compiling():
+            return super().forward(x)
+        # A picture of one row and a column per token, channels last: the tokens as they lie in memory.
+        picture = tokens[None, None].permute(0, 3, 1, 2)
+        convolved = F.conv2d(picture, self.weight[:, :, None, None], self.bias)
+        return convolved.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
     def __init__(self, width: int, heads: int, *, normalize_queries: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width)
         self.query_norm = nn.LayerNorm(width // heads) if normalize_queries else nn.Identity()
         self.key_norm = nn.LayerNorm(width // heads) if normalize_queries else nn.Identity()
-        self.projection = nn.Linear(width, width)
+        self.projection = Linear(width, width)
 
     def forward(
         self, x: Float[Tensor, "batch sequence width"], rotation: Rotation | None = None
@@ -107,8 +128,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, 4 * width)
-        self.contract = nn.Linear(4 * width, width)
+        self.expand = Linear(width, 4 * width)
+        self.contract = Linear(4 * width, width)
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Transform each token by itself."""
@@ -122,8 +143,8 @@ class GatedMlp(nn.Module):
         super().__init__()
         # Two thirds of an ungated MLP's hidden channels cost the same; rounded up to a multiple of 8.
         hidden = (int(4 * width * 2 / 3) + 7) // 8 * 8
-        self.expand = nn.Linear(width, 2 * hidden)
-        self.contract = nn.Linear(hidden, width)
+        self.expand = Linear(width, 2 * hidden)
+        self.contract = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Transform each token by itself."""

@@ -95,7 +95,7 @@ class ResidualConvolutions(nn.Module):
         self, x: Float[Tensor, "frames features rows columns"]
     ) -> Float[Tensor, "frames features rows columns"]:
         """Refine a map."""
-        return x + self.second(F.relu(self.first(F.relu(x))))
+        return x + self.second(F.relu_(self.first(F.relu(x))))
 
 
 class FusionBlock(nn.Module):
