@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import torch
 
     from anyview.predictor import DepthAnything3
-    from anyview.types import Prediction, Scene
+    from anyview.training.validation import Answer
+    from anyview.types import Prediction, Scene, TrueViews
 
     Results = tuple[Iterable[tuple[Path, Prediction]], torch.device]
 
@@ -113,12 +114,35 @@ class Synth:
     scenes: Annotated[SynthOptions, _Flat] = field(default_factory=SynthOptions)
 
 
+@dataclass(frozen=True)
+class Train:
+    """Train a network by a recipe, on synthetic worlds or on your data; torchrun starts several processes."""
+
+    recipe: tyro.conf.Positional[str]
+    """nano, student, finetune, tiny (docs/training.md)."""
+    overrides: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Options of the recipe to change, as NAME=VALUE: steps=1000 peak_rate=5e-4."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/train")
+    """Folder of the run: checkpoints, log, pictures, and at the end model.safetensors."""
+    data: str | None = None
+    """Real data as LAYOUT:PATH; default: synthetic worlds."""
+    validation_data: str | None = None
+    """Scenes that training does not show; default: synthetic worlds' own validation split, none for real data."""
+    resume: bool = False
+    """Go on with the run in the output folder."""
+    overwrite: bool = False
+    """Remove the run in the output folder."""
+    device: str = "auto"
+    """auto, cpu, cuda."""
+
+
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
 )
 
 
@@ -308,6 +332,66 @@ def synth(command: Synth) -> None:
     print(f"wrote {command.output}, {command.count} scenes: pictures, depth (near is bright), normals")
 
 
+def train(command: Train) -> None:
+    """Train, with the benchmark's scores on validation scenes."""
+    from anyview.devices import resolve_device
+    from anyview.files import check_folder
+    from anyview.training import trainer
+    from anyview.training.config import find_recipe
+    from anyview.training.datasets.catalog import open_dataset
+    from anyview.training.datasets.source import SceneSource
+    from anyview.training.synthetic import SynthSource
+
+    options = find_recipe(command.recipe, **dict(_override(text) for text in command.overrides))
+    check_folder(command.output)
+    device = resolve_device(command.device)
+
+    def source(data: str | None, split: Split) -> Any:
+        return SynthSource(split, device=device) if data is None else SceneSource(open_dataset(data))
+
+    synthetic_validation = command.data is None and command.validation_data is None
+    validates = synthetic_validation or command.validation_data is not None
+    outcome = trainer.train(
+        options,
+        source(command.data, "train"),
+        command.output,
+        validation=source(command.validation_data, "validation") if validates else None,
+        evaluators=[_score_depth_and_poses],
+        resume=command.resume,
+        overwrite=command.overwrite,
+        device=command.device,
+        say=partial(print, flush=True),
+    )
+    where = command.output / "model.safetensors" if outcome == "finished" else f"{command.output}; --resume goes on"
+    print(f"{outcome}: {where}")
+
+
+def _override(text: str) -> tuple[str, Any]:
+    """Read NAME=VALUE; values are Python's, and words that are none are strings."""
+    import ast
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"expected NAME=VALUE to change the recipe, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _score_depth_and_poses(answer: "Answer", truth: "TrueViews") -> dict[str, float]:
+    """Scores of one validation scene: depth up to scale; poses of the camera head and of the rays, 0 to 1."""
+    from anyview.bench.metrics import depth_scores, pose_aucs
+
+    scores = depth_scores(answer.depth, truth.depth)
+    if len(answer.depth) > 1:
+        for name, cameras in (("head", answer.head_cameras), ("rays", answer.ray_cameras)):
+            solved = bool(cameras.world_to_camera.isfinite().all())
+            auc = pose_aucs(cameras.world_to_camera, truth.cameras.world_to_camera)[30] if solved else 0.0
+            scores[f"auc30_{name}"] = auc
+    return scores
+
+
 class Stages:
     """Progress bars on stderr, one stage after the other, and the time that each took."""
 
@@ -406,4 +490,11 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-_RUN: dict[type, Callable[[Any], None]] = {Predict: predict, Models: models, Convert: convert, Demo: demo, Synth: synth}
+_RUN: dict[type, Callable[[Any], None]] = {
+    Predict: predict,
+    Models: models,
+    Convert: convert,
+    Demo: demo,
+    Synth: synth,
+    Train: train,
+}

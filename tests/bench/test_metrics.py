@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from anyview.bench.metrics import area_under_curve, pair_errors, pose_aucs, score_cloud, thin_to_voxels
+from anyview.bench.metrics import area_under_curve, depth_scores, pair_errors, pose_aucs, score_cloud, thin_to_voxels
 from anyview.geometry.pose import rigid_inverse, rigid_transform
 from golden import fill
 
@@ -121,3 +121,14 @@ def test_a_missing_scipy_is_named(lattice, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.spatial", None)
     with pytest.raises(ImportError, match=r"pip install \"anyview\[bench\]\""):
         score_cloud(lattice, lattice, threshold=1.0)
+
+
+def test_depth_is_compared_up_to_scale():
+    truth = torch.tensor([[1.0, 2.0, 4.0, 0.0, 5.0]])
+    exact = depth_scores(3 * truth.clamp(min=0.1), truth)
+    assert exact["delta1"] == 1
+    assert exact["abs_rel"] == pytest.approx(0, abs=1e-12)
+    one_off = depth_scores(torch.tensor([[1.0, 2.0, 4.0, 9.0, 10.0]]), truth)
+    assert one_off["delta1"] == 0.75
+    assert one_off["abs_rel"] == pytest.approx(0.25)
+    assert all(np.isnan(value) for value in depth_scores(truth, torch.zeros_like(truth)).values())

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyview.geometry.alignment import fit_scale_l1
 from anyview.geometry.pose import quaternion_xyzw_from_matrix, rigid_inverse
 
 
@@ -122,3 +123,22 @@ def _squared_sine(left: Float[Tensor, "pairs components"], right: Float[Tensor, 
 
 def _normalized(vectors: Float[Tensor, "pairs 3"]) -> Float[Tensor, "pairs 3"]:
     return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-15)
+
+
+def depth_scores(
+    predicted: Float[Tensor, "*views height width"], truth: Float[Tensor, "*views height width"]
+) -> dict[str, float]:
+    """Compare depth up to one scale for all views, the L1-best one: δ1 (ratio below 1.25) and AbsRel.
+
+    Pixels without true depth (0) do not count; NaN where none has any.
+    """
+    known = truth > 0
+    if not known.any():
+        return {"delta1": float("nan"), "abs_rel": float("nan")}
+    depth, true_depth = predicted[known].double(), truth[known].double()
+    depth = depth * fit_scale_l1(depth, true_depth, 1 / true_depth)
+    ratio = torch.maximum(depth / true_depth, true_depth / depth)
+    return {
+        "delta1": (ratio < 1.25).double().mean().item(),
+        "abs_rel": ((depth - true_depth).abs() / true_depth).mean().item(),
+    }

@@ -1,0 +1,145 @@
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+from rooms import tiny
+
+from anyview.model.config import PRESETS
+from anyview.training.config import (
+    MAY_CHANGE,
+    RECIPES,
+    Stage,
+    TrainOptions,
+    check_options,
+    differences,
+    find_recipe,
+    options_to_json,
+)
+from anyview.training.optimizer import learning_rate, make_optimizer, set_learning_rate, update_average
+from anyview.training.start import ease_start, starting_network
+from anyview.training.state import Team, TrainState
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_makes_sense(name):
+    assert RECIPES[name].recipe == name
+    check_options(RECIPES[name])
+
+
+def test_nano_trains_the_bundled_network():
+    assert find_recipe("nano").network == PRESETS["da3-nano"].config
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown recipe 'nanno'; did you mean 'nano'"):
+        find_recipe("nanno")
+    with pytest.raises(ValueError, match=r"unknown option 'step' of a recipe; did you mean 'steps'"):
+        find_recipe("nano", step=3)
+    with pytest.raises(ValueError, match="unknown option 'recipe'"):
+        find_recipe("nano", recipe="mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps must be above 0, got 0"),
+        ({"known_cameras": 1.5}, "known_cameras must lie between 0 and 1, got 1.5"),
+        ({"average_decay": 1.0}, "average_decay must be at least 0 and below 1"),
+        ({"network": None}, "expected a network to train, or start"),
+        ({"stages": (Stage(sizes=((50, 56),), views=(1, 2)),)}, "multiples of 14, got 50x56"),
+        ({"stages": (Stage(sizes=((56, 56),), views=(3, 2)),)}, r"fewest first, got \(3, 2\)"),
+        ({"stages": ()}, "expected at least one stage"),
+        (
+            {"stages": (Stage(until=0.5, sizes=((56, 56),), views=(1, 2)), Stage(until=0.2, sizes=(), views=(1, 2)))},
+            r"stages must end one after the other, got \[0.5, 0.2\]",
+        ),
+    ],
+)
+def test_options_without_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        find_recipe("tiny", **changes)
+
+
+def test_differences_name_what_shapes_the_result():
+    stored = options_to_json(tiny())
+    assert differences(tiny(), stored) == []
+    assert differences(tiny(checkpoint_every=7, sharding="fsdp"), stored) == []
+    assert differences(tiny(seed=3, clip=2.0), stored) == ["clip is 2.0, was 1.0", "seed is 3, was 0"]
+    assert {field.name for field in fields(TrainOptions)} >= MAY_CHANGE
+
+
+def test_the_learning_rate_rises_and_falls(assert_close):
+    options = tiny(steps=110, warm_up_steps=10, peak_rate=1.0, final_rate=0.2)
+    rates = [learning_rate(options, step) for step in range(110)]
+    assert rates[:10] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert rates[60] == pytest.approx((1 + 0.2) / 2)  # half of the cosine
+    assert rates[35] == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi / 4)) / 2)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0.2 < rates[-1] < 0.201
+
+
+def test_weights_decay_and_norms_do_not():
+    network = starting_network(tiny())
+    optimizer = make_optimizer(network, tiny(backbone_rate=0.1, weight_decay=0.05), torch.device("cpu"))
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    groups = {
+        names[parameter]: (group["weight_decay"], group["rate_factor"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert groups.keys() == set(names.values())
+    assert groups["backbone.blocks.0.attention.qkv.weight"] == (0.05, 0.1)
+    assert groups["backbone.blocks.0.attention.qkv.bias"] == (0.0, 0.1)
+    assert groups["backbone.position_embedding"] == (0.0, 0.1)
+    assert groups["backbone.camera_token"] == (0.0, 0.1)
+    assert groups["backbone.norm.weight"] == (0.0, 0.1)
+    assert groups["head.ray_neck.0.weight"] == (0.05, 1.0)
+    assert groups["camera_encoder.blocks.0.mlp_scale"] == (0.0, 1.0)
+    set_learning_rate(optimizer, 0.3)
+    assert {round(group["lr"], 9) for group in optimizer.param_groups} == {0.3, 0.03}
+
+
+def test_the_average_forgets_where_it_began(assert_close):
+    network, averaged = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    for parameter in (*network.parameters(), *averaged.parameters()):
+        torch.nn.init.constant_(parameter, 0.0)
+    torch.nn.init.ones_(network.weight)
+    update_average(averaged, network, 0.9, step=0)
+    assert_close(averaged.weight.detach(), torch.tensor([[0.9]]))  # 1 - 1/10
+    update_average(averaged, network, 0.9, step=1000)
+    assert_close(averaged.weight.detach(), torch.tensor([[0.9 * 0.9 + 0.1]]))
+
+
+def test_an_eased_start_looks_forward_and_has_a_smooth_table():
+    network = starting_network(tiny())
+    assert network.head.ray_reader.output.bias[:6].tolist() == [0, 0, 1, 0, 0, 0]
+    table = network.backbone.position_embedding[0, 1:].unflatten(0, (37, 37))
+    assert table.diff(dim=0).abs().mean() < 0.5 * table.std()
+    assert table.flatten(0, 1).unique(dim=0).shape[0] == 37 * 37
+    ease_start(network)  # twice is once
+    assert torch.equal(network.backbone.position_embedding[0, 1:].unflatten(0, (37, 37)), table)
+
+
+def test_only_any_view_networks_are_trained():
+    with pytest.raises(ValueError, match="only any-view networks can be trained, and tiny is none"):
+        starting_network(tiny(network=PRESETS["da3mono-large"].config))
+
+
+def test_training_starts_from_a_checkpoint(tmp_path, assert_close):
+    from anyview.model.checkpoint import save
+
+    network = starting_network(tiny(seed=9))
+    save(network, tmp_path / "mine.safetensors", name="mine")
+    loaded = starting_network(tiny(network=None, start=str(tmp_path / "mine.safetensors")))
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), network.parameters(), strict=True))
+    with pytest.raises(ValueError, match="are not those of the recipe tiny's network"):
+        starting_network(tiny(network=PRESETS["da3-nano"].config, start=str(tmp_path / "mine.safetensors")))
+
+
+def test_a_fresh_state_averages_its_own_network():
+    state = TrainState.fresh(tiny(), Team(0, 1, torch.device("cpu")))
+    for one, other in zip(state.network.parameters(), state.averaged.parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert one.data_ptr() != other.data_ptr()
+        assert not other.requires_grad
