@@ -1,22 +1,28 @@
 """Load time and forward time, stage by stage; two variants in alternation within one run.
 
     python benchmarks/speed.py --preset da3-base --views 8 --compare plain
+    python benchmarks/speed.py --preset da3-base --views 8 --variant keep --compare ours
 
 Weights are random: they change no time. Variants: ``ours``; ``rays`` (rays asked for); ``tables`` (tables rebuilt in
-every call); ``nchw`` (dense heads channels first); ``plain``, the three together, which is how the network is usually
-written. The last line on stdout is JSON: medians in seconds, and the median of the ratios of neighbouring calls.
+every call); ``nchw`` (dense heads channels first); ``plain``, the three together; ``matmul`` (linear layers as matrix
+products); ``usual``, the four together, which is how the network is usually written; ``keep`` (the process keeps freed
+memory; glibc only). The last line on stdout is JSON: medians in seconds, and the median of the ratios of neighbouring
+calls, by the clock and by the processor time of all threads, which other processes disturb less.
 """
 
 import argparse
+import ctypes
 import json
+import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -24,10 +30,10 @@ from torch import nn
 from anyview.devices import resolve_device, resolve_dtype
 from anyview.exporters import export
 from anyview.images.preprocess import normalize
+from anyview.model import layers
 from anyview.model.backbone import resampling_matrix
 from anyview.model.checkpoint import load, save_published
 from anyview.model.config import PRESETS, find_preset
-from anyview.model.layers import rotary_table
 from anyview.model.network import NestedNetwork, Network, build, initialize
 from anyview.model.pyramid import Pyramid, place_axis
 from anyview.options import PredictOptions
@@ -39,6 +45,9 @@ VARIANTS = {
     "tables": frozenset({"tables"}),
     "nchw": frozenset({"nchw"}),
     "plain": frozenset({"rays", "tables", "nchw"}),
+    "matmul": frozenset({"matmul"}),
+    "usual": frozenset({"rays", "tables", "nchw", "matmul"}),
+    "keep": frozenset({"keep"}),
 }
 
 
@@ -58,7 +67,7 @@ def main() -> None:
     shape = (1, options.views, options.height, options.width, 3)
     images = normalize(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)).to(device)
 
-    names = ["ours", *([options.compare] if options.compare else [])]
+    names = [options.variant, *([options.compare] if options.compare else [])]
     seconds: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in names}
     for turn in range(options.rounds + 1):
         for name in names:
@@ -84,9 +93,10 @@ def main() -> None:
     if not options.no_export:
         report["export_s"] = time_export(network, options)
     if options.compare:
-        pairs = zip(seconds["ours"]["forward"], seconds[options.compare]["forward"], strict=True)
-        ratios = [ours / other for ours, other in pairs]
-        report["ratio"] = {f"ours / {options.compare}": statistics.median(ratios), "all": ratios}
+        first, second = (seconds[name] for name in names)
+        for clock, key in (("forward", "ratio"), ("processor", "processor_ratio")):
+            ratios = [one / other for one, other in zip(first[clock], second[clock], strict=True)]
+            report[key] = {" / ".join(names): statistics.median(ratios), "all": ratios}
     print(json.dumps(report))
 
 
@@ -98,13 +108,17 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--height", type=int, default=336)
     parser.add_argument("--width", type=int, default=504)
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds, after one to warm up")
-    parser.add_argument("--compare", choices=[name for name in VARIANTS if name != "ours"])
+    parser.add_argument("--variant", choices=VARIANTS, default="ours", help="what is measured")
+    parser.add_argument("--compare", choices=VARIANTS, help="what it is compared with, another variant")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--frames-at-once", type=int, default=None, help="views that dense heads work on at a time")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--no-export", action="store_true", help="leave out writing files")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.variant == options.compare:
+        parser.error(f"expected another variant to compare with, got {options.variant} twice")
+    return options
 
 
 def load_from_disk(preset: str, folder: Path) -> tuple[Network | NestedNetwork, float]:
@@ -123,18 +137,48 @@ def time_forward(
 ) -> dict[str, float]:
     """Seconds of one forward pass, and of its stages."""
     if "tables" in variant:
-        for table in (rotary_table, place_axis, resampling_matrix):
+        for table in (layers.rotary_table, place_axis, resampling_matrix):
             table.cache_clear()
     for part in network.modules():
         if isinstance(part, Pyramid):
             part.channels_last = "nchw" not in variant
     any_view = network.any_view if isinstance(network, NestedNetwork) else network
     arguments = {"rays": "rays" in variant} if any_view.config.is_any_view else {}
-    with torch.inference_mode(), timed_stages(network, device) as stages:
-        start = now(device)
+    fewest_convolved = sys.maxsize if "matmul" in variant else layers.FEWEST_CONVOLVED
+    with (
+        torch.inference_mode(),
+        patch.object(layers, "FEWEST_CONVOLVED", fewest_convolved),
+        kept_memory() if "keep" in variant else nullcontext(),
+        timed_stages(network, device) as stages,
+    ):
+        start, processor = now(device), time.process_time()
         network(images, **arguments)
         stages["forward"] = now(device) - start
+        stages["processor"] = time.process_time() - processor
     return dict(stages)
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Have glibc keep freed blocks for the next allocation, then return large ones to the system again.
+
+    Memory fresh from the system is cleared page by page on first use, which is several times slower than writing it.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        raise ValueError(f"the variant 'keep' needs glibc, this is {platform.platform()}")
+    libc = ctypes.CDLL(None)
+
+    def keep_blocks_of(size: int) -> None:
+        trim_threshold, mmap_threshold = -1, -3
+        libc.mallopt(mmap_threshold, size)
+        libc.mallopt(trim_threshold, 2 * size - 1)
+
+    keep_blocks_of(2**30)
+    try:
+        yield
+    finally:
+        # Where glibc's own adjustment of its thresholds ends.
+        keep_blocks_of(2**25)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from anyview.model.heads import FRAMES_AT_ONCE
 _FLOAT = 4
 _HEADROOM = 1.25
 """Allocators round up, and convolutions take scratch space; `benchmarks/memory.py` compares estimates and peaks."""
+_KEPT_BYTES = 20 * 2**20
+"""Freed blocks that the allocator does not give to the next tensor, whatever the sizes: matters for small inputs."""
 
 
 def estimate_bytes(
@@ -21,8 +23,10 @@ def estimate_bytes(
     """Peak bytes of a prediction on ``views`` images of height × width, beyond the parameters themselves."""
     if isinstance(config, NestedConfig):
         parts = [
-            estimate_bytes(config.any_view, views, height, width, rays=rays, gaussians=gaussians),
-            estimate_bytes(config.metric, views, height, width),
+            estimate_bytes(
+                config.any_view, views, height, width, rays=rays, gaussians=gaussians, frames_at_once=frames_at_once
+            ),
+            estimate_bytes(config.metric, views, height, width, frames_at_once=frames_at_once),
         ]
         # One runs after the other; the first one's maps stay.
         return max(parts) + 3 * _FLOAT * views * height * width
@@ -43,7 +47,9 @@ def estimate_bytes(
         head = frames * _head_floats(config.gaussians.pyramid, patches, rays=False)
         # Raw channels, then means, rotation matrices and their candidates, harmonics before and after turning.
         peak = max(peak, taps + head + pixels * channels, pixels * (2 * channels + 60)) + pixels * channels
-    return int(_HEADROOM * _FLOAT * peak)
+    # Convolutions rearrange their weights into a copy; the coarsest level's are the largest.
+    weights = 9 * config.pyramid.channels[3] ** 2
+    return int(_FLOAT * (_HEADROOM * peak + weights)) + _KEPT_BYTES
 
 
 def _head_floats(pyramid: PyramidConfig, patches: int, *, rays: bool) -> int:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from anyview.model.config import PATCH, GaussianConfig, NetworkConfig
 from anyview.model.pyramid import Fusion, Pyramid, add_place_, upsample
 
-FRAMES_AT_ONCE = 8
-"""Dense heads work on at most this many views at a time: it bounds memory and changes no value."""
-FRAMES_AT_ONCE_ON_CPU = 2
-"""As above, where maps of more views would leave the processor's caches, and blocks that the allocator keeps."""
+FRAMES_AT_ONCE = 2
+"""Dense heads work on this many views at a time: it bounds memory and changes no value.
+
+Maps of more views leave a processor's caches, and outgrow the blocks that the allocator keeps.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,6 @@ def in_chunks(
 ) -> tuple[Float[Tensor, "batch views ..."], ...]:
     """Call ``read`` on a few frames at a time of everything ``per_view``, and join each of its results."""
     batch, views = per_view[0].shape[:2]
-    if per_view[0].device.type == "cpu":
-        frames_at_once = min(frames_at_once, FRAMES_AT_ONCE_ON_CPU)
     chunks = zip(*(x.flatten(0, 1).split(frames_at_once) for x in per_view), strict=True)
     results = zip(*(read(*chunk) for chunk in chunks), strict=True)
     return tuple(torch.cat(parts).unflatten(0, (batch, views)) for parts in results)
