@@ -1,33 +1,33 @@
 """Load time and forward time, stage by stage; two variants in alternation within one run.
 
     python benchmarks/speed.py --preset da3-base --views 8 --compare plain
-    python benchmarks/speed.py --preset da3-base --views 8 --variant keep --compare ours
+    python benchmarks/speed.py --preset da3-base --views 8 --variant ours --compare library
 
-Weights are random: they change no time. Variants: ``ours``; ``rays`` (rays asked for); ``tables`` (tables rebuilt in
-every call); ``nchw`` (dense heads channels first); ``plain``, the three together; ``matmul`` (linear layers as matrix
-products); ``usual``, the four together, which is how the network is usually written; ``keep`` (the process keeps freed
-memory; glibc only). The last line on stdout is JSON: medians in seconds, and the median of the ratios of neighbouring
-calls, by the clock and by the processor time of all threads, which other processes disturb less.
+Weights are random: they change no time. Variants: ``ours``, as `anyview predict` runs; ``library``, the same without
+asking the C library to keep freed memory; ``rays`` (rays asked for); ``tables`` (tables rebuilt in every call);
+``nchw`` (dense heads channels first); ``plain``, the three together; ``matmul`` (linear layers as matrix products);
+``usual``, the four together, which is how the network is usually written. Two variants run in turn, each time in a
+process of its own. The last line on stdout is JSON: medians in seconds, and the median of the ratios of neighbouring
+runs, by the clock and by the processor time of all threads, which other processes disturb less.
 """
 
 import argparse
-import ctypes
 import json
-import platform
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from torch import nn
 
-from anyview.devices import resolve_device, resolve_dtype
+from anyview.devices import keep_freed_memory, resolve_device, resolve_dtype
 from anyview.exporters import export
 from anyview.images.preprocess import normalize
 from anyview.model import layers
@@ -40,22 +40,52 @@ from anyview.options import PredictOptions
 from anyview.predictor import DepthAnything3
 
 VARIANTS = {
-    "ours": frozenset(),
+    "ours": frozenset({"keep"}),
+    "library": frozenset(),
     "rays": frozenset({"rays"}),
     "tables": frozenset({"tables"}),
     "nchw": frozenset({"nchw"}),
     "plain": frozenset({"rays", "tables", "nchw"}),
     "matmul": frozenset({"matmul"}),
     "usual": frozenset({"rays", "tables", "nchw", "matmul"}),
-    "keep": frozenset({"keep"}),
 }
 
 
 def main() -> None:
     """Measure, and print JSON."""
     options = parse_options()
+    print(json.dumps(compare(options) if options.compare else measure(options)))
+
+
+def compare(options: argparse.Namespace) -> dict[str, object]:
+    """Measure two variants in turn, each time in a process of its own: what one keeps must not help the other."""
+    names = [options.variant, options.compare]
+    runs: dict[str, list[dict]] = {name: [] for name in names}
+    for turn in range(1, options.rounds + 1):
+        for name in names:
+            command = [sys.executable, __file__, *sys.argv[1:], "--variant", name, "--compare", "", "--rounds", "1"]
+            export_once = [] if turn == 1 and name == names[0] and not options.no_export else ["--no-export"]
+            done = subprocess.run([*command, *export_once], stdout=subprocess.PIPE, text=True, check=True)
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    report = dict(runs[names[0]][0])
+    report["stages_s"] = {}
+    seconds = {}
+    for name in names:
+        stages = [run["stages_s"][name] for run in runs[name]]
+        seconds[name] = {stage: [one[stage] for one in stages] for stage in stages[0]}
+        report["stages_s"][name] = {stage: statistics.median(values) for stage, values in seconds[name].items()}
+    for clock, key in (("forward", "ratio"), ("processor", "processor_ratio")):
+        ratios = [one / other for one, other in zip(*(seconds[name][clock] for name in names), strict=True)]
+        report[key] = {" / ".join(names): statistics.median(ratios), "all": ratios}
+    return report
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    """Measure one variant in this process."""
     torch.set_num_threads(options.threads)
-    device = resolve_device(options.device)
+    device, variant = resolve_device(options.device), VARIANTS[options.variant]
+    if "keep" in variant:
+        keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         network, load_seconds = load_from_disk(options.preset, Path(folder))
     network.to(device)
@@ -66,17 +96,14 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (1, options.views, options.height, options.width, 3)
     images = normalize(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)).to(device)
-
-    names = [options.variant, *([options.compare] if options.compare else [])]
-    seconds: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in names}
+    seconds: dict[str, list[float]] = defaultdict(list)
     for turn in range(options.rounds + 1):
-        for name in names:
-            stages = time_forward(network, images, VARIANTS[name], device)
-            say(f"round {turn} of {options.rounds}, {name}: {stages['forward']:.2f} s")
-            if turn:  # the first round warms up
-                for stage, value in stages.items():
-                    seconds[name][stage].append(value)
-    report = {
+        stages = time_forward(network, images, variant, device)
+        say(f"{options.variant}, round {turn} of {options.rounds}: {stages['forward']:.2f} s")
+        if turn:  # the first round warms up
+            for stage, value in stages.items():
+                seconds[stage].append(value)
+    report: dict[str, object] = {
         "preset": options.preset,
         "views": options.views,
         "height": options.height,
@@ -86,18 +113,11 @@ def main() -> None:
         "threads": options.threads,
         "torch": torch.__version__,
         "load_s": load_seconds,
-        "stages_s": {
-            name: {stage: statistics.median(v) for stage, v in stages.items()} for name, stages in seconds.items()
-        },
+        "stages_s": {options.variant: {stage: statistics.median(values) for stage, values in seconds.items()}},
     }
     if not options.no_export:
         report["export_s"] = time_export(network, options)
-    if options.compare:
-        first, second = (seconds[name] for name in names)
-        for clock, key in (("forward", "ratio"), ("processor", "processor_ratio")):
-            ratios = [one / other for one, other in zip(first[clock], second[clock], strict=True)]
-            report[key] = {" / ".join(names): statistics.median(ratios), "all": ratios}
-    print(json.dumps(report))
+    return report
 
 
 def parse_options() -> argparse.Namespace:
@@ -109,7 +129,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=504)
     parser.add_argument("--rounds", type=int, default=3, help="counted rounds, after one to warm up")
     parser.add_argument("--variant", choices=VARIANTS, default="ours", help="what is measured")
-    parser.add_argument("--compare", choices=VARIANTS, help="what it is compared with, another variant")
+    parser.add_argument(
+        "--compare", choices=[*VARIANTS, ""], default="", help="what it is compared with, another variant"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--frames-at-once", type=int, default=None, help="views that dense heads work on at a time")
     parser.add_argument("--device", default="auto")
@@ -148,7 +170,6 @@ def time_forward(
     with (
         torch.inference_mode(),
         patch.object(layers, "FEWEST_CONVOLVED", fewest_convolved),
-        kept_memory() if "keep" in variant else nullcontext(),
         timed_stages(network, device) as stages,
     ):
         start, processor = now(device), time.process_time()
@@ -156,29 +177,6 @@ def time_forward(
         stages["forward"] = now(device) - start
         stages["processor"] = time.process_time() - processor
     return dict(stages)
-
-
-@contextmanager
-def kept_memory() -> Iterator[None]:
-    """Have glibc keep freed blocks for the next allocation, then return large ones to the system again.
-
-    Memory fresh from the system is cleared page by page on first use, which is several times slower than writing it.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        raise ValueError(f"the variant 'keep' needs glibc, this is {platform.platform()}")
-    libc = ctypes.CDLL(None)
-
-    def keep_blocks_of(size: int) -> None:
-        trim_threshold, mmap_threshold = -1, -3
-        libc.mallopt(mmap_threshold, size)
-        libc.mallopt(trim_threshold, 2 * size - 1)
-
-    keep_blocks_of(2**30)
-    try:
-        yield
-    finally:
-        # Where glibc's own adjustment of its thresholds ends.
-        keep_blocks_of(2**25)
 
 
 @contextmanager

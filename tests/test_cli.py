@@ -600,10 +600,10 @@ class TestRequests:
     def test_more_memory_than_there_is_and_the_ways_out(self, refuse, run, models):
         for index in range(4):
             picture(f"large/{index}.png", 280, 420)
-        limit = ("--memory-limit", 0.06)
+        limit = ("--memory-limit", 0.08)
         line = refuse("large", *limit, resolution=420)
         match = re.fullmatch(
-            r"4 views of 420×280 pixels with anyview need about 0\.2 GiB beside the weights, and 0\.1 GiB are "
+            r"4 views of 420×280 pixels with anyview need about 0\.1 GiB beside the weights, and 0\.1 GiB are "
             r"available; try --resolution (?P<resolution>\d+) or at most (?P<views>\d) views? at once",
             line,
         )

@@ -1,13 +1,16 @@
 """Devices, precisions and memory, on machines that are pretended."""
 
 import inspect
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from anyview import devices
-from anyview.devices import available_memory, resolve_device, resolve_dtype
+from anyview.devices import available_memory, keep_freed_memory, resolve_device, resolve_dtype
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -106,3 +109,12 @@ def test_cuda_counts_what_its_cache_holds(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2)
     assert available_memory(CUDA) == 6
+
+
+def test_freed_memory_is_kept_where_the_library_can(monkeypatch):
+    """In a process of its own: it concerns all of it."""
+    script = "from anyview.devices import keep_freed_memory; print(keep_freed_memory())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(platform.libc_ver()[0] == "glibc")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert keep_freed_memory() is False

@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def predict(command: Predict) -> None:
     """Predict a scene, or each of its pictures, and write files."""
-    from anyview.devices import resolve_device
+    from anyview.devices import keep_freed_memory, resolve_device
     from anyview.exporters import check_request, export
     from anyview.model.checkpoint import find
 
@@ -190,6 +190,7 @@ def predict(command: Predict) -> None:
     find(command.model)  # a misspelt name should not have to wait for thousands of pictures
     with Stages() as stages:
         run = _each if command.separate else _together
+        keep_freed_memory()
         results, device = run(command, options, stages)
         for folder, prediction in results:
             written = export(prediction, folder, formats, command.export, stages.of("exporting"))
