@@ -338,4 +338,6 @@ def test_compiled_networks_say_the_same(name, assert_close):
     with torch.inference_mode():
         expected, actual = network(images, **everything(name)), compiled(images, **everything(name))
     for key, value in tensors(expected).items():
-        assert_close(tensors(actual)[key], value)
+        assert_close(
+            tensors(actual)[key], value, 5e-5, reason="fused operations round otherwise, and outputs are exponentials"
+        )
