@@ -97,18 +97,21 @@ class Demo:
 
 @dataclass(frozen=True)
 class Synth:
-    """Look at the synthetic worlds that models are trained on."""
+    """Look at the synthetic worlds that models are trained on, or render them ahead of training."""
 
-    action: tyro.conf.Positional[Literal["preview"]]
-    """preview: write a contact sheet of pictures, depth and normals."""
+    action: tyro.conf.Positional[Literal["preview", "render"]]
+    """preview: write a contact sheet of pictures, depth and normals. render: write scenes to train on
+    (anyview train --data rendered:FOLDER); what is there already stays."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """PNG file to write."""
+    """PNG file to write (preview), or folder (render)."""
     split: Split = "train"
     """Which of the streams, whose scenes never meet."""
     first: int = 0
     """Index of the first scene."""
-    count: int = 4
-    """Scenes to show."""
+    count: int | None = None
+    """Scenes; default: 4 to show, 1,024 to render."""
+    workers: int = 1
+    """Processes that render, of one thread each."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1."""
     scenes: Annotated[SynthOptions, _Flat] = field(default_factory=SynthOptions)
@@ -316,21 +319,44 @@ def synth(command: Synth) -> None:
     from anyview.files import atomic_path, check_folder
     from anyview.synth.preview import contact_sheet
 
+    count = command.count
+    if command.action == "render":
+        _render(command, 1024 if count is None else count)
+        return
+    count = 4 if count is None else count
     if command.output.suffix.lower() != ".png" or command.output.is_dir():
         raise ValueError(f"expected the name of a PNG file to write, got {command.output}")
-    if command.count < 1 or command.first < 0:
-        raise ValueError(f"expected scenes from 0 on, at least 1; got {command.count} from {command.first} on")
+    if count < 1 or command.first < 0:
+        raise ValueError(f"expected scenes from 0 on, at least 1; got {count} from {command.first} on")
     check_folder(command.output.parent)
     device = resolve_device(command.device)
     sheets = []
     with Stages() as stages:
-        for index in range(command.count):
-            stages("rendering", index, command.count)
+        for index in range(count):
+            stages("rendering", index, count)
             sheets.append(contact_sheet(command.scenes, command.split, [command.first + index], device))
-        stages("rendering", command.count, command.count)
+        stages("rendering", count, count)
     with atomic_path(command.output) as temporary:
         Image.fromarray(np.concatenate(sheets)).save(temporary)
-    print(f"wrote {command.output}, {command.count} scenes: pictures, depth (near is bright), normals")
+    print(f"wrote {command.output}, {count} scenes: pictures, depth (near is bright), normals")
+
+
+def _render(command: Synth, count: int) -> None:
+    from anyview.files import check_folder
+    from anyview.training.datasets.rendered import render_blocks
+
+    check_folder(command.output)
+    with Stages() as stages:
+        render_blocks(
+            command.scenes,
+            command.split,
+            command.output,
+            first=command.first,
+            count=count,
+            workers=command.workers,
+            progress=stages.of("rendering"),
+        )
+    print(f"{command.output} holds scenes {command.first} to {command.first + count - 1} of the {command.split} split")
 
 
 def train(command: Train) -> None:

@@ -50,6 +50,8 @@ class TrainOptions:
     """Probability that a scene's cameras are told to the network [paper], those of all its views [authors]."""
     jitter: float = 0.5
     """Strength of colour augmentation, 0 to 1; 1 is VGGT's [inferred]."""
+    mirror: float = 0.0
+    """Probability that a scene is shown with left and right exchanged, its cameras too [ours]."""
     seed: int = 0
 
     depth_weight: float = 1.0
@@ -75,6 +77,8 @@ class TrainOptions:
     """Factor of the backbone's learning rate [inferred: 1 from random weights, 0.1 from trained ones]."""
     weight_decay: float = 0.05
     """Of matrices and convolutions; biases, norms, scales and tokens have none [inferred]."""
+    matrices: Literal["adamw", "muon"] = "adamw"
+    """What moves the matrices of the backbone's blocks; all else is AdamW's [inferred: adamw]."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Of AdamW [inferred: DUSt3R, VGGT, Pi3, MapAnything]."""
     clip: float = 1.0
@@ -84,6 +88,8 @@ class TrainOptions:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the backbone; auto: bfloat16 where the device has it [inferred]."""
+    head_precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the dense head's convolutions, but for the last of each branch [ours]."""
     recompute: bool = False
     """Trade time for memory: compute the inside of backbone blocks again on the way back [inferred: as VGGT]."""
     compile: bool = False
@@ -230,9 +236,14 @@ def check_options(options: TrainOptions) -> None:
     for name in ("steps", "log_every", "checkpoint_every", "keep_checkpoints", "validate_every", "clip", "peak_rate"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
-    for name in ("known_cameras", "jitter"):
+    for name in ("known_cameras", "jitter", "mirror"):
         if not 0 <= getattr(options, name) <= 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {getattr(options, name)}")
+    for name, values in (("matrices", ("adamw", "muon")), ("head_precision", ("float32", "bfloat16"))):
+        if getattr(options, name) not in values:
+            raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(options, name)!r}")
+    if options.matrices == "muon" and options.sharding == "fsdp":
+        raise ValueError("Muon needs whole matrices: expected sharding='ddp' or matrices='adamw'")
     if not 0 <= options.average_decay < 1:
         raise ValueError(f"average_decay must be at least 0 and below 1, got {options.average_decay}")
     if options.network is None and options.start is None:

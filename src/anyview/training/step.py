@@ -35,9 +35,11 @@ class Reader(nn.Module):
     Every parameter takes part in every step, as training in several processes wants it.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, head_dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.network = network
+        self.head_dtype = head_dtype
+        """Precision of the dense head's convolutions, but for the last ones."""
 
     def forward(
         self, images: Float[Tensor, "batch views 3 height width"], cameras: Cameras, known: Bool[Tensor, " batch"]
@@ -52,9 +54,11 @@ class Reader(nn.Module):
         told = network.camera_encoder(normalized, height, width)
         camera_tokens = torch.where(known[:, None, None], told, network.backbone.unknown_cameras(batch, views))
         tokens = network.read_tokens(images, camera_tokens, reference_view="first")
-        maps = network.head(
-            tokens.taps, height // PATCH, width // PATCH, rays=True, frames_at_once=network.frames_at_once
-        )
+        half = self.head_dtype != torch.float32
+        with torch.autocast(images.device.type, self.head_dtype if half else None, enabled=half):
+            maps = network.head(
+                tokens.taps, height // PATCH, width // PATCH, rays=True, frames_at_once=network.frames_at_once
+            )
         assert maps.confidence is not None
         assert maps.rays is not None
         assert maps.ray_confidence is not None

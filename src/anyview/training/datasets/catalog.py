@@ -7,6 +7,7 @@ from anyview.options import nearest_names
 from anyview.training.datasets.colmap import read_colmap_projects, read_dl3dv
 from anyview.training.datasets.folder import read_folders
 from anyview.training.datasets.hypersim import read_hypersim
+from anyview.training.datasets.rendered import RenderedLibrary
 from anyview.training.datasets.scannetpp import read_scannetpp
 from anyview.training.datasets.shards import ShardLibrary
 from anyview.training.datasets.source import Library
@@ -20,6 +21,7 @@ LAYOUTS: dict[str, Callable[[Path], Library]] = {
     "scannetpp": read_scannetpp,
     "dl3dv": read_dl3dv,
     "shards": ShardLibrary,
+    "rendered": RenderedLibrary,
 }
 
 
