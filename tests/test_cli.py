@@ -838,10 +838,12 @@ class TestDemo:
         assert ran.code == 0
         first, second, *_ = ran.output.splitlines()
         assert first.startswith("NOTE: no trained da3-nano comes with this version: its weights are random")
-        assert second.startswith("1 view of 336×252 pixels with da3-nano (random weights)")
+        assert second.startswith("1 view of 140×112 pixels with da3-nano (random weights)")
         assert sorted(path.name for path in Path("out").iterdir()) == [
-            *("depth_vis", "points.ply", "results.npz", "scene.glb")
+            *("depth_vis", "points.ply", "report.png", "results.npz", "scene.glb", "transforms")
         ]
+        with Image.open("out/report.png") as report:
+            assert report.width > 1000
 
     def test_a_file_in_the_way(self, run):
         Path("file").write_text("here first")
@@ -923,6 +925,17 @@ class TestSynth:
         with Image.open("sheet.png") as sheet:
             assert sheet.size == (64, 2 * 3 * 24)
             assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 100
+
+    def test_scenes_are_rendered_to_train_on(self, run, here):
+        size = ("--views", 2, "--height", 28, "--width", 28, "--no-shadows", "--kinds", "still_life")
+        assert "in multiples of 16, got 4" in refused(run, "synth", "render", "-o", "scenes", "--count", 4, *size)
+        assert not Path("scenes").exists()
+        ran = run("synth", "render", "-o", "scenes", "--count", 16, *size)
+        assert ran.code == 0
+        assert "scenes holds scenes 0 to 15 of the train split" in ran.output
+        ran = run("train", "tiny", "steps=1", "log_every=1", "-o", "run", "--data", "rendered:scenes")
+        assert ran.code == 0
+        assert Path("run/model.safetensors").exists()
 
     def test_what_cannot_be_shown(self, run, here):
         assert "expected the name of a PNG file" in refused(run, "synth", "preview", "-o", "sheet.jpg")

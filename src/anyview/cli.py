@@ -304,7 +304,7 @@ def demo(command: Demo) -> None:
     check_folder(command.output)
     _spare_inputs(command.inputs, command.output, FORMATS)
     with Stages() as stages:
-        prediction, written = run_demo(command.inputs, command.output, stages, print)
+        prediction, written = run_demo(command.inputs, command.output, stages, print, _describe_errors)
         stages.pause()
     _summarise(prediction, written)
     print(f"took {stages.summary()}")
@@ -417,6 +417,23 @@ def _score_depth_and_poses(answer: "Answer", truth: "TrueViews") -> dict[str, fl
             auc = pose_aucs(cameras.world_to_camera, truth.cameras.world_to_camera)[30] if solved else 0.0
             scores[f"auc30_{name}"] = auc
     return scores
+
+
+def _describe_errors(prediction: "Prediction", truth: "TrueViews") -> dict[str, str]:
+    """Say how far a prediction is from the truth: depth up to scale, and the poses."""
+    from anyview.bench.metrics import depth_scores, pair_errors, pose_aucs
+
+    assert prediction.cameras is not None
+    depth = depth_scores(prediction.depth, truth.depth)
+    poses = prediction.cameras.world_to_camera, truth.cameras.world_to_camera
+    rotation, translation = pair_errors(*poses)
+    return {
+        "depth within 25 %:": f"{depth['delta1']:.1%}",
+        "mean relative error of depth:": f"{depth['abs_rel']:.1%}",
+        "rotation between views off by": f"{rotation.mean():.1f}°",
+        "direction between views off by": f"{translation.mean():.1f}°",
+        "pose AUC@30:": f"{pose_aucs(*poses)[30]:.2f}",
+    }
 
 
 class Stages:

@@ -21,8 +21,9 @@ OutputResolution = Literal["network", "input"]
 class PredictOptions:
     """How pictures become geometry."""
 
-    resolution: int = 504
-    """Length in pixels of the longer (upper bound) or shorter (lower bound) side that the network sees."""
+    resolution: int | None = None
+    """Length in pixels of the longer (upper bound) or shorter (lower bound) side that the network sees; default: what
+    the model is made for, 504 for the published ones."""
     resize: ResizePolicy = "upper_bound_resize"
     """Which side `resolution` bounds, and whether sides reach a multiple of 14 by resizing or by cropping."""
     mixed_sizes: MixedSizes = "crop"
@@ -63,7 +64,7 @@ class PredictOptions:
         Raises:
             ValueError: Naming the number and what was expected.
         """
-        if self.resolution < 14:
+        if self.resolution is not None and self.resolution < 14:
             raise ValueError(f"expected a resolution of at least 14 pixels, one patch; got {self.resolution}")
         if self.focal_length is not None and not 0 < self.focal_length < math.inf:
             raise ValueError(f"expected a positive focal length in pixels, got {self.focal_length}")

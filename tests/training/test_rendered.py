@@ -78,7 +78,9 @@ def test_broken_folders_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="holds no blocks of rendered scenes"):
         RenderedLibrary(tmp_path / "empty")
     np.save(folder / "000001" / "depth.npy", np.zeros((2, 2, 28, 27), np.float32))
-    with pytest.raises(ValueError, match=r"000001/depth\.npy: expected the shape \[2, 2, 28, 28\], got \[2, 2, 28, 27\]"):
+    with pytest.raises(
+        ValueError, match=r"000001/depth\.npy: expected the shape \[2, 2, 28, 28\], got \[2, 2, 28, 27\]"
+    ):
         RenderedLibrary(folder).scene(2)
     (folder / "000000" / "images.npy").write_bytes(b"no array")
     with pytest.raises(ValueError, match=r"000000/images\.npy is missing or not a readable array"):

@@ -97,7 +97,8 @@ def test_half_precision_heads_agree_with_whole_ones():
     truth = Rooms().batch((0,), 2, 56, 56, 0.5)
     known = torch.zeros(1, dtype=torch.bool)
     whole, half = (
-        Reader(network, dtype)(normalize(truth.images), truth.cameras, known) for dtype in (torch.float32, torch.bfloat16)
+        Reader(network, dtype)(normalize(truth.images), truth.cameras, known)
+        for dtype in (torch.float32, torch.bfloat16)
     )
     for exact, rounded in zip(whole, half, strict=True):
         assert rounded.dtype == torch.float32

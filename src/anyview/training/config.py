@@ -144,18 +144,24 @@ RECIPES: dict[str, TrainOptions] = {
         name="da3-nano",
         stages=(
             # Near views of little pictures first: matching is learned where it is easy, at many scenes a second.
-            Stage(until=0.15, sizes=((112, 112), (112, 154), (154, 112)), views=(1, 3), spread=(0.0, 0.4)),
-            Stage(until=0.50, sizes=((154, 154), (126, 168), (168, 126)), views=(1, 6), spread=(0.0, 0.8)),
-            Stage(until=0.80, sizes=((224, 224), (168, 224), (224, 168)), views=(1, 8)),
-            Stage(sizes=((224, 224), (168, 224), (224, 168), (252, 336), (336, 252)), views=(1, 8)),
+            Stage(until=0.35, sizes=((56, 56), (56, 70), (70, 56)), views=(1, 4), spread=(0.0, 0.6)),
+            Stage(until=0.70, sizes=((84, 84), (70, 98), (98, 70)), views=(1, 5), spread=(0.0, 0.9)),
+            Stage(sizes=((112, 112), (98, 126), (126, 98), (140, 140), (112, 140)), views=(1, 6)),
         ),
-        steps=16_000,
-        tokens_per_step=32_896,  # 128 views of 224 × 224
+        steps=5_000,
+        tokens_per_step=1_600,
+        mirror=0.5,
         peak_rate=1e-3,  # small networks from random weights bear more than the paper's large one from DINOv2
-        warm_up_steps=500,
-        average_decay=0.9995,
-        compile=True,
+        warm_up_steps=200,
+        final_rate=1e-5,
+        matrices="muon",
+        average_decay=0.998,
+        precision="bfloat16",
+        head_precision="bfloat16",
         ahead=1,
+        checkpoint_every=100,
+        validate_every=1_000,
+        validation_size=(112, 112),
     ),
     "student": TrainOptions(
         recipe="student",
