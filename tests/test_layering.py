@@ -9,7 +9,7 @@ ROWS = (
     {"types", "options", "files"},
     {"geometry", "devices"},
     {"model", "images", "render"},
-    {"predictor", "exporters", "synth"},
+    {"predictor", "exporters", "synth", "recordings"},
     {"streaming"},
     {"serve", "bench", "training", "demo", "compat"},
     {"cli"},

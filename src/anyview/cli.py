@@ -337,10 +337,10 @@ def train(command: Train) -> None:
     """Train, with the benchmark's scores on validation scenes."""
     from anyview.devices import resolve_device
     from anyview.files import check_folder
+    from anyview.recordings.catalog import open_dataset
     from anyview.training import trainer
     from anyview.training.config import find_recipe
-    from anyview.training.datasets.catalog import open_dataset
-    from anyview.training.datasets.source import SceneSource
+    from anyview.training.recorded import SceneSource
     from anyview.training.synthetic import SynthSource
 
     options = find_recipe(command.recipe, **dict(_override(text) for text in command.overrides))

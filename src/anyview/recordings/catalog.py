@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from anyview.options import nearest_names
-from anyview.training.datasets.colmap import read_colmap_projects, read_dl3dv
-from anyview.training.datasets.folder import read_folders
-from anyview.training.datasets.hypersim import read_hypersim
-from anyview.training.datasets.scannetpp import read_scannetpp
-from anyview.training.datasets.shards import ShardLibrary
-from anyview.training.datasets.source import Library
-from anyview.training.datasets.tartanair import read_tartanair
+from anyview.recordings.colmap import read_colmap_projects, read_dl3dv
+from anyview.recordings.folder import read_folders
+from anyview.recordings.hypersim import read_hypersim
+from anyview.recordings.scannetpp import read_scannetpp
+from anyview.recordings.scene import Library
+from anyview.recordings.shards import ShardLibrary
+from anyview.recordings.tartanair import read_tartanair
 
 LAYOUTS: dict[str, Callable[[Path], Library]] = {
     "folder": read_folders,

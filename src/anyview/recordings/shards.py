@@ -18,7 +18,7 @@ import numpy as np
 
 from anyview.files import atomic_path
 from anyview.images.decode import decode_bytes
-from anyview.training.datasets.scene import Frame, RealScene, SparseDepth, check_depth, check_poses
+from anyview.recordings.scene import Frame, RealScene, SparseDepth, check_depth, check_poses
 from anyview.types import Cameras
 
 INDEX = "shards.json"

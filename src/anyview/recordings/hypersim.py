@@ -17,8 +17,7 @@ from jaxtyping import Float
 
 from anyview.geometry.pose import rigid_inverse, rigid_transform
 from anyview.images.decode import decode_file
-from anyview.training.datasets.scene import Frame, RealScene, check_depth, check_poses
-from anyview.training.datasets.source import SceneList
+from anyview.recordings.scene import Frame, RealScene, SceneList, check_depth, check_poses
 from anyview.types import Cameras
 
 HEIGHT, WIDTH = 768, 1024

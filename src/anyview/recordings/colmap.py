@@ -13,8 +13,7 @@ from jaxtyping import Float
 from anyview.images.colmap import as_pinhole, find_models, likely_folders, picture_paths, read_model
 from anyview.images.decode import decode_file
 from anyview.images.read import missing_path, natural_key
-from anyview.training.datasets.scene import Frame, RealScene, SparseDepth, check_depth
-from anyview.training.datasets.source import SceneList
+from anyview.recordings.scene import Frame, RealScene, SceneList, SparseDepth, check_depth
 from anyview.types import Cameras
 
 if TYPE_CHECKING:

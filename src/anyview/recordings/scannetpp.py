@@ -13,8 +13,7 @@ import torch
 
 from anyview.geometry.pose import rigid_inverse
 from anyview.images.decode import decode_file
-from anyview.training.datasets.scene import Frame, RealScene, check_depth, check_poses, read_depth
-from anyview.training.datasets.source import SceneList
+from anyview.recordings.scene import Frame, RealScene, SceneList, check_depth, check_poses, read_depth
 from anyview.types import Cameras
 
 MILLIMETRE = 0.001

@@ -17,8 +17,7 @@ import numpy as np
 
 from anyview.images.decode import decode_file
 from anyview.images.read import missing_path
-from anyview.training.datasets.scene import Frame, RealScene, check_depth, check_poses, read_depth
-from anyview.training.datasets.source import SceneList
+from anyview.recordings.scene import Frame, RealScene, SceneList, check_depth, check_poses, read_depth
 from anyview.types import Cameras
 
 DEPTH_SUFFIXES = (".npy", ".png")

@@ -1,8 +1,9 @@
-"""A real scene: pictures with depth and cameras, read one by one when they are needed."""
+"""Real scenes: pictures with depth and cameras, read one by one when they are needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -44,6 +45,35 @@ class RealScene:
 
     def __len__(self) -> int:
         return len(self.world_to_camera)
+
+
+@runtime_checkable
+class Library(Protocol):
+    """Many scenes, of which few are at hand at a time."""
+
+    @property
+    def frames(self) -> Sequence[int]:
+        """Number of frames of every scene."""
+
+    @property
+    def blocks(self) -> Sequence[Sequence[int]]:
+        """Scenes that are quick to read one after the other."""
+
+    def scene(self, number: int) -> RealScene:
+        """Return a scene."""
+
+
+class SceneList:
+    """Scenes at hand."""
+
+    def __init__(self, scenes: Sequence[RealScene]) -> None:
+        self.scenes = tuple(scenes)
+        self.frames = tuple(map(len, self.scenes))
+        self.blocks = tuple((number,) for number in range(len(self.scenes)))
+
+    def scene(self, number: int) -> RealScene:
+        """Return a scene."""
+        return self.scenes[number]
 
 
 def check_poses(path: Path, cameras: Cameras) -> None:

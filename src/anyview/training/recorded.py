@@ -3,7 +3,6 @@
 import functools
 import random
 from collections.abc import Collection, Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,37 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from anyview.geometry.pose import camera_centers
-from anyview.training.datasets.scene import Frame, RealScene, SparseDepth
+from anyview.recordings.scene import Frame, Library, SparseDepth
 from anyview.types import Cameras, TrueViews
-
-
-@runtime_checkable
-class Library(Protocol):
-    """Many scenes, of which few are at hand at a time."""
-
-    @property
-    def frames(self) -> Sequence[int]:
-        """Number of frames of every scene."""
-
-    @property
-    def blocks(self) -> Sequence[Sequence[int]]:
-        """Scenes that are quick to read one after the other."""
-
-    def scene(self, number: int) -> RealScene:
-        """Return a scene."""
-
-
-class SceneList:
-    """Scenes at hand."""
-
-    def __init__(self, scenes: Sequence[RealScene]) -> None:
-        self.scenes = tuple(scenes)
-        self.frames = tuple(map(len, self.scenes))
-        self.blocks = tuple((number,) for number in range(len(self.scenes)))
-
-    def scene(self, number: int) -> RealScene:
-        """Return a scene."""
-        return self.scenes[number]
 
 
 class SceneSource:

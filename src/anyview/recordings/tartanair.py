@@ -7,8 +7,7 @@ import torch
 
 from anyview.geometry.pose import matrix_from_quaternion_xyzw, rigid_inverse, rigid_transform
 from anyview.images.decode import decode_file
-from anyview.training.datasets.scene import Frame, RealScene, check_depth, check_poses, read_depth
-from anyview.training.datasets.source import SceneList
+from anyview.recordings.scene import Frame, RealScene, SceneList, check_depth, check_poses, read_depth
 from anyview.types import Cameras
 
 INTRINSICS = np.array([[320.0, 0, 320], [0, 320, 240], [0, 0, 1]])
