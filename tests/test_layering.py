@@ -8,7 +8,7 @@ from pathlib import Path
 ROWS = (
     {"types", "options", "files"},
     {"geometry", "devices"},
-    {"model", "images", "render"},
+    {"model", "images", "render", "fusion"},
     {"predictor", "exporters", "synth", "recordings"},
     {"streaming"},
     {"serve", "bench", "training", "demo", "compat"},

@@ -382,7 +382,8 @@ def _override(text: str) -> tuple[str, Any]:
 
 def _score_depth_and_poses(answer: "Answer", truth: "TrueViews") -> dict[str, float]:
     """Scores of one validation scene: depth up to scale; poses of the camera head and of the rays, 0 to 1."""
-    from anyview.bench.metrics import depth_scores, pose_aucs
+    from anyview.bench.metrics.depth import depth_scores
+    from anyview.bench.metrics.poses import pose_aucs
 
     scores = depth_scores(answer.depth, truth.depth)
     if len(answer.depth) > 1:

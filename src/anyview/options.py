@@ -15,6 +15,8 @@ ReferenceView = Literal["saddle_balanced", "saddle_sim_range", "first", "middle"
 CameraSource = Literal["head", "rays"]
 PoseFrame = Literal["input", "predicted"]
 OutputResolution = Literal["network", "input"]
+Protocol = Literal["compat", "sane"]
+"""How a benchmark is scored: as its published evaluator does, oddities included, or without those."""
 
 
 @dataclass(frozen=True, kw_only=True)

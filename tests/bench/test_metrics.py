@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from anyview.bench.metrics import area_under_curve, depth_scores, pair_errors, pose_aucs, score_cloud, thin_to_voxels
+from anyview.bench.metrics.clouds import score_cloud, thin_to_voxels
+from anyview.bench.metrics.depth import depth_scores
+from anyview.bench.metrics.poses import area_under_curve, pair_errors, pose_aucs
 from anyview.geometry.pose import rigid_inverse, rigid_transform
 from golden import fill
 
