@@ -34,6 +34,8 @@ class BenchOptions:
     """Only scenes of these names, of all data sets; default: all."""
     depth_protocol: DepthProtocol = "da2-rel"
     """Crops, caps and alignment of single-picture depth."""
+    filter_unposed: bool = False
+    """DTU: keep only points that four views agree on in recon_unposed too, as recon_posed always does."""
     shard: str = "1/1"
     """Work on every n-th scene only, as i/n: 1/4, 2/4 and so on, each in a process of its own."""
     recompute: Recompute = "nothing"

@@ -138,7 +138,9 @@ class SceneJson:
         document = self._documents[need_scene(name, self.scenes(), "scene_json")]
         folder: Path = document["folder"]
         if any(frame.get("dist") and any(frame["dist"]) for frame in document["frames"]):
-            raise ValueError(f"{folder / 'scene.json'}: lens distortion is not supported; straighten the pictures first")
+            raise ValueError(
+                f"{folder / 'scene.json'}: lens distortion is not supported; straighten the pictures first"
+            )
         if all(frame.get("w2c") is not None for frame in document["frames"]):
             poses, matrices = ([frame[key] for frame in document["frames"]] for key in ("w2c", "K"))
             check_poses(folder / "scene.json", Cameras.from_arrays(poses, matrices))

@@ -62,7 +62,9 @@ class HiRoom:
         truth = self.root / "fused_pcd" / ("-".join(Path(name).parts[-3:]) + ".ply")
         if self.protocol == "sane":
             need(truth, LAYOUT)
-        return BenchScene(dataset="hiroom", name=name, frames=tuple(frames), truth=CloudTruth(truth), read_recipe=lambda: RECIPE)
+        return BenchScene(
+            dataset="hiroom", name=name, frames=tuple(frames), truth=CloudTruth(truth), read_recipe=lambda: RECIPE
+        )
 
     def _frame(self, folder: Path, picture: Path, pose: Path, intrinsics: Float[np.ndarray, "3 3"]) -> BenchFrame:
         file = f"{picture.name.partition('.')[0]}.png"

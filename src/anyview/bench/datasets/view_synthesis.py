@@ -66,7 +66,9 @@ class ViewSynthesis:
         order = sorted(range(len(scene.pictures)), key=lambda index: scene.pictures[index].name)
         kept = [index for index in order if lost_area(*scene.pictures[index].pixels.shape[:2]) <= LARGEST_LOSS]
         if len(kept) <= CONTEXT_VIEWS:
-            raise ValueError(f"{folder}: expected more than {CONTEXT_VIEWS} pictures of a fitting aspect, got {len(kept)}")
+            raise ValueError(
+                f"{folder}: expected more than {CONTEXT_VIEWS} pictures of a fitting aspect, got {len(kept)}"
+            )
         poses = scene.cameras.world_to_camera.numpy()
         targets = choose_targets(len(kept))
         others = [position for position in range(len(kept)) if position not in set(targets)]
