@@ -17,7 +17,6 @@ from anyview.bench.results import Stored
 from anyview.fusion.depth import (
     fusion_intrinsics,
     mask_depth,
-    nearest_indices,
     prepare_depth,
     resize_linear,
     resize_nearest,
@@ -199,36 +198,27 @@ def fuse_dtu(
     assert stored.depth is not None
     assert stored.intrinsics is not None
     published = scene.intrinsics() if protocol == "compat" else scene.corner_intrinsics()
+    truth = scene.world_to_camera()
     maps, matrices, poses = [], [], []
     for view, (frame, depth) in enumerate(zip(scene.frames, stored.depth, strict=True)):
         if not (posed or aligned.placed[view]):
             continue
         valid = frame.read_valid()
         assert valid is not None
-        size = valid.shape
-        same = depth.shape == size
-        if not same:
-            depth = depth[
-                nearest_indices(len(depth), size[0], "torch")[:, None],
-                nearest_indices(depth.shape[1], size[1], "torch"),
-            ]
-        if posed or not same or protocol == "sane":  # Q39: unposed depth of the masks' size is not masked
-            depth = np.where(valid, depth, np.float32(0))
+        size = (valid.shape[0], valid.shape[1])
+        masked = resize_nearest(depth, *size, "torch") if depth.shape != size else depth
+        if posed or depth.shape != size or protocol == "sane":  # Q39: depth of the masks' size is not masked
+            masked = np.where(valid, masked, np.float32(0))
         if protocol == "sane":
-            depth = mask_depth(depth, None, protocol)
-        maps.append(np.float32(aligned.scale) * depth)
-        matrix = published[view] if posed else stored.intrinsics[view]
-        scale = (1.0, 1.0) if posed else (size[1] / stored.depth[view].shape[1], size[0] / stored.depth[view].shape[0])
-        matrix = np.diag([*scale, 1.0]) @ matrix.astype(np.float64)
-        if protocol == "sane":
-            matrix[:2, 2] -= 0.5  # lifting counts from the centre of the first pixel
+            masked = mask_depth(masked, None, protocol)
+        maps.append(np.float32(aligned.scale) * masked)
+        matrix, from_size = (published[view], size) if posed else (stored.intrinsics[view], depth.shape)
+        matrix = fusion_intrinsics(matrix, (from_size[0], from_size[1]), size, protocol)
         matrices.append(matrix)
-        poses.append(scene.frames[view].world_to_camera if posed else aligned.world_to_camera[view])
+        poses.append(truth[view] if posed else aligned.world_to_camera[view])
     stacked: list[Any] = [torch.from_numpy(np.stack(values)).float() for values in (maps, matrices, poses)]
-    if posed or filter_unposed:
-        points = torch.cat(list(consistent_points(*stacked)))
-    else:
-        points = backproject(*stacked)
+    filtered = posed or filter_unposed
+    points = torch.cat(list(consistent_points(*stacked))) if filtered else backproject(*stacked)
     return cap_points(points.numpy()).astype(np.float64)
 
 

@@ -22,10 +22,7 @@ def predict_scene(rival: Rival, scene: BenchScene, part: Pass, protocol: Protoco
         ValueError: the model cannot answer, or its answer is none.
     """
     with Measurement() as measured:
-        if part == "single":
-            answer = _one_by_one(rival, scene)
-        else:
-            answer = rival.answer(question_of(scene, part, protocol))
+        answer = _one_by_one(rival, scene) if part == "single" else rival.answer(question_of(scene, part, protocol))
     _check(answer, len(scene), part)
     record = Record(seconds=measured.seconds, peak_bytes=measured.peak_bytes, device=measured.device, frames=len(scene))
     folder.write_answer(scene, part, answer, record)

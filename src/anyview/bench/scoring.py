@@ -89,5 +89,5 @@ def _pose_metrics(
     else:
         errors = largest_errors(*relative_errors(predicted, truth))[1]
     degrees = np.arange(LARGEST_ANGLE + 1)
-    accuracy = [float((errors <= limit).double().mean()) for limit in degrees]
+    accuracy = [(errors <= limit).double().mean().item() for limit in degrees.tolist()]
     return metrics, {"degrees": degrees.tolist(), "accuracy": accuracy}, tuple(notes)

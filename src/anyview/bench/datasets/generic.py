@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 
 from anyview.bench.datasets.files import need, need_scene, picture_reader, read_gray, size_reader
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, CloudTruth, TsdfRecipe
-from anyview.bench.metrics import thin_to_voxels
+from anyview.bench.metrics.clouds import thin_to_voxels
 from anyview.bench.options import Task
 from anyview.geometry.camera import unproject_to_world
 from anyview.images.read import missing_path
@@ -21,7 +21,7 @@ from anyview.recordings.catalog import open_dataset
 from anyview.recordings.scene import RealScene, SparseDepth, check_poses
 from anyview.synth.dataset import scene_at
 from anyview.synth.options import Split, SynthOptions
-from anyview.types import Cameras, TrueViews
+from anyview.types import Cameras
 
 VOXELS_PER_DEPTH, TRUNCATION_VOXELS, THRESHOLDS_PER_DEPTH = 256, 5, 40
 """Of the median depth: at 2 m, voxels of 8 mm, a truncation of 4 cm and a threshold of 5 cm."""
@@ -250,15 +250,12 @@ class Synthetic:
         cameras = self._scene(index).cameras
 
         def frame(view: int) -> BenchFrame:
-            def truth() -> TrueViews:
-                return self._scene(index)
-
             def read_depth() -> Float32[np.ndarray, "height width"]:
-                return truth().depth[view].numpy()
+                return self._scene(index).depth[view].numpy()
 
             return BenchFrame(
                 name=f"{view:04d}",
-                read_picture=lambda: truth().images[view].numpy(),
+                read_picture=lambda: self._scene(index).images[view].numpy(),
                 read_size=lambda: (self.options.height, self.options.width),
                 world_to_camera=cameras.world_to_camera[view].numpy(),
                 intrinsics=cameras.intrinsics[view].numpy(),

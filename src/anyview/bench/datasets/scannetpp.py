@@ -1,6 +1,6 @@
 """ScanNet++ (Yeshwanth et al., 2023) with the benchmark's own COLMAP poses of the telephone's frames (2.3)."""
 
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -139,7 +139,7 @@ class ScanNetPlusPlus:
         return BenchFrame(
             name=f"images/{image}",
             read_picture=read_picture,
-            read_size=size_reader(path) if compat else partial(tuple, (height, width)),
+            read_size=size_reader(path) if compat else lambda: (height, width),
             world_to_camera=pose,
             intrinsics=matrix.astype(np.float32),
             camera_size=view.size if compat else (height, width),
