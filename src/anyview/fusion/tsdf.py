@@ -50,7 +50,7 @@ class Tsdf:
         """Add one view.
 
         Args:
-            depth: z-depth; 0, negative values and NaN mean none, and infinity must not occur below ``max_depth``.
+            depth: z-depth; 0, negative values, NaN and infinity mean none.
             intrinsics: as everywhere in this package, with pixel centres at half-integers; skew is ignored.
             world_to_camera: OpenCV axes.
             color: sRGB; None is black.
