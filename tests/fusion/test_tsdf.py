@@ -53,6 +53,12 @@ def test_where_the_benchmarks_cases_lie():
     assert fused(RAMP, max_depth=2.0).vertices[:, 2].max() == pytest.approx(1.998, abs=1e-6)
 
 
+def test_faces_turn_towards_the_camera():
+    wall = fused(WALL)
+    first, second, third = np.moveaxis(wall.vertices[wall.faces], 1, 0)
+    assert (np.cross(second - first, third - first)[:, 2] < 0).all()
+
+
 def test_open3d_called_by_hand_gives_the_same_mesh():
     color = np.random.default_rng(0).integers(0, 255, (96, 144, 3), dtype=np.uint8)
     ours = fused(RAMP, WALL, color=color)

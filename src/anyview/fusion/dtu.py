@@ -31,7 +31,8 @@ def prepare_depth(
     """
     if protocol == "compat" and not posed and depth.shape == masks.shape:
         return (scale * depth).astype(np.float32)
-    resized = resize_nearest(depth, *masks.shape[1:], "torch")
+    height, width = masks.shape[1:]
+    resized = resize_nearest(depth, height, width, "torch")
     return (scale * np.where(masks, resized, 0)).astype(np.float32)
 
 

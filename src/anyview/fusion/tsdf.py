@@ -13,6 +13,10 @@ from anyview.fusion.mesh import Mesh
 if TYPE_CHECKING:
     import open3d
 
+BLOCK = 16
+"""Voxels along the edge of a block, which is what memory is taken for at a time."""
+SAMPLING = 4
+"""Blocks are made where every fourth pixel, in rows and columns, has a surface within the truncation."""
 KNOWN_WALL = (2440, 4680)
 """Vertices and faces that a flat wall must give (benchmark A.3)."""
 
