@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from anyview.bench.metrics.clouds import f_scores, nearest_distances, score_cloud, thin_to_voxels
+from anyview.bench.metrics.clouds import cloud_distances, f_scores, score_cloud, thin_to_voxels
 from golden import fill
 
 
@@ -56,7 +56,7 @@ def test_voxels_of_the_lattice(lattice):
 def test_f_scores_at_several_thresholds_are_those_at_each(lattice):
     moved = lattice[:60] + np.array([0.03, 0, 0.04])
     thresholds = np.array([0.01, 0.0501, 0.15, 0.3])
-    curves = np.stack(f_scores(nearest_distances(moved, lattice), nearest_distances(lattice, moved), thresholds), -1)
+    curves = np.stack(f_scores(*cloud_distances(moved, lattice), thresholds), -1)
     for threshold, curve in zip(thresholds, curves, strict=True):
         scores = score_cloud(moved, lattice, threshold)
         assert curve.tolist() == [scores.precision, scores.recall, scores.f_score]

@@ -17,7 +17,7 @@ from anyview.bench.metrics.depth import (
 
 TRUTH = torch.tensor([[1.0, 2.0, 4.0, 5.0], [0.0, 8.0, 3.0, 6.0]])
 VALID = TRUTH > 0
-ALIGNMENTS = ["none", "median", "scale", "affine", "affine_l1", "affine_disparity"]
+ALIGNMENTS = ["none", "median", "scale", "affine_depth", "affine_depth_l1", "affine_disparity"]
 
 
 def test_scores_by_hand():
@@ -44,8 +44,8 @@ def test_the_truth_scores_perfectly_under_every_alignment(alignment):
     [
         ("median", lambda depth: 3 * depth),
         ("scale", lambda depth: 3 * depth),
-        ("affine", lambda depth: 3 * depth + 0.5),
-        ("affine_l1", lambda depth: 3 * depth + 0.5),
+        ("affine_depth", lambda depth: 3 * depth + 0.5),
+        ("affine_depth_l1", lambda depth: 3 * depth + 0.5),
         ("affine_disparity", lambda depth: 1 / (3 / depth + 0.5)),
     ],
 )
@@ -59,7 +59,9 @@ def test_alignments_by_hand():
     assert align_depth(predicted, truth, "median").tolist() == [2, 4, 8]
     assert align_depth(predicted, truth, "scale").tolist() == pytest.approx([30 / 21, 60 / 21, 120 / 21])
     slope, offset = np.polyfit(predicted, truth, 1)
-    assert align_depth(predicted, truth, "affine").tolist() == pytest.approx((slope * predicted + offset).tolist())
+    assert align_depth(predicted, truth, "affine_depth").tolist() == pytest.approx(
+        (slope * predicted + offset).tolist()
+    )
     slope, offset = np.polyfit(1 / predicted, 1 / truth, 1)
     aligned = 1 / align_depth(predicted, truth, "affine_disparity")
     assert aligned.tolist() == pytest.approx((slope / predicted + offset).tolist())
@@ -70,7 +72,9 @@ def test_the_robust_fit_ignores_an_outlier():
     predicted = 2 * truth + 1
     predicted[20] *= 2
     others = torch.arange(50) != 20
-    robust, least_squares = ((align_depth(predicted, truth, name) - truth)[others] for name in ("affine_l1", "affine"))
+    robust, least_squares = (
+        (align_depth(predicted, truth, name) - truth)[others] for name in ("affine_depth_l1", "affine_depth")
+    )
     assert robust.abs().max() < 1e-4
     assert least_squares.abs().max() > 0.1
 

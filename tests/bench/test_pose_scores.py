@@ -125,6 +125,14 @@ def test_a_camera_that_did_not_move_is_wrong_where_it_should_have():
     assert score_poses(stays, truth).auc[30] == 0
 
 
+@pytest.mark.parametrize("protocol", ["compat", "sane"])
+def test_a_view_without_a_pose_has_wrong_pairs_only(protocol, spiral):
+    predicted = spiral[1].clone()
+    predicted[3] = math.nan
+    scores = score_poses(predicted, spiral[1], protocol)
+    assert set(scores.auc.values()) == {10 / 15}
+
+
 def test_errors_do_not_depend_on_the_world_frame(stored):
     predicted, truth = (torch.from_numpy(stored[f"pose1.{name}"]).double() for name in ("predicted", "truth"))
     frame = turned_and_moved(33, [1, 2, 3]).double()

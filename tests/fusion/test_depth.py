@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from anyview.fusion.depth import fusion_intrinsics, mask_depth, nearest_indices, prepare_depth, resize_nearest
+from anyview.fusion.depth import (
+    fusion_intrinsics,
+    mask_depth,
+    nearest_indices,
+    prepare_depth,
+    resize_linear,
+    resize_nearest,
+)
 
 NETWORK_SIDES = range(14, 547, 14)
 PICTURE_SIDES = [96, 120, 144, 160, 192, 240, 480, 640, 768, 960, 1024, 1200, 1440, 1600, 1920, 4032, 6048]
@@ -60,11 +67,9 @@ def test_depth_is_resized_then_masked_then_scaled():
     assert prepared.tolist() == [[0.5, 0, 1, 1], [0.5, 0.5, 1, 0]]
 
 
-def test_compat_mixes_depth_on_its_way_through_another_size():
-    depth = np.array([[1.0, 3.0]], np.float32)
-    assert prepare_depth(depth, 1, 2, None, 1.0, "compat", (1, 4)).tolist() == [[1, 3]]
-    assert prepare_depth(depth, 1, 3, None, 1.0, "compat", (1, 2)).tolist() == [[1, 2, 3]]
-    assert prepare_depth(depth, 1, 3, None, 1.0, "sane", (1, 2)).tolist() == [[1, 1, 3]]
+def test_linear_resizing_mixes_depth():
+    assert resize_linear(np.array([[1.0, 3.0]]), 1, 3).tolist() == [[1, 2, 3]]
+    assert resize_linear(np.array([[1.0], [3.0]], np.float32), 4, 1).tolist() == [[1], [1.5], [2.5], [3]]
 
 
 def test_intrinsics_follow_the_size():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from anyview.fusion.dtu import backproject, cap_points, consistent_points, prepare_depth
+from anyview.fusion.dtu import backproject, cap_points, consistent_points
 from anyview.geometry.camera import unproject_to_world
 from anyview.types import Cameras
 
@@ -84,15 +84,3 @@ def test_the_cap_draws_as_the_published_evaluator_does():
     points = np.arange(60.0).reshape(20, 3)
     assert (cap_points(points, 6)[:, 0] / 3).tolist() == [11, 12, 8, 17, 7, 1]
     assert cap_points(points, 20) is points
-
-
-@pytest.mark.parametrize(
-    ("protocol", "posed", "masked"),
-    [("sane", False, True), ("sane", True, True), ("compat", False, False), ("compat", True, True)],
-)
-def test_only_compat_forgets_the_mask_of_unposed_depth_of_its_size(protocol, posed, masked):
-    depth = np.array([[[1.0, 2.0]]], np.float32)
-    mask = np.array([[[False, True]]])
-    assert prepare_depth(depth, mask, 3.0, protocol, posed=posed).tolist() == [[[0 if masked else 3, 6]]]
-    wider = mask.repeat(2, axis=2)
-    assert prepare_depth(depth, wider, 3.0, protocol, posed=posed).tolist() == [[[0, 0, 6, 6]]]

@@ -34,6 +34,13 @@ def resize_nearest(
     return depth[..., rows[:, None], columns]
 
 
+def resize_linear(
+    depth: Float[np.ndarray, "from_height from_width"], height: int, width: int
+) -> Float[np.ndarray, "height width"]:
+    """Resize a map linearly, without antialiasing: mixes depth across edges (ScanNet++ in "compat", quirks 34, 35)."""
+    return cv2.resize(depth, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
 def mask_depth(
     depth: Float[np.ndarray, "*views height width"],
     mask: Bool[np.ndarray, "*views height width"] | None,
@@ -59,18 +66,10 @@ def prepare_depth(
     mask: Bool[np.ndarray, "height width"] | None,
     scale: float,
     protocol: Protocol,
-    through: tuple[int, int] | None = None,
 ) -> Float32[np.ndarray, "height width"]:
-    """Resize predicted depth to ``height`` × ``width``, mask it, then multiply it with ``scale``.
-
-    ``through`` is a size on the way, (height, width), from which "compat" goes on linearly and so mixes depth across
-    edges (ScanNet++, quirk 34); "sane" resizes once.
-    """
-    if protocol == "compat" and through is not None:
-        resized = cv2.resize(resize_nearest(depth, *through), (width, height), interpolation=cv2.INTER_LINEAR)
-    else:
-        resized = resize_nearest(depth, height, width)
-    return (scale * mask_depth(resized, mask, protocol)).astype(np.float32)
+    """Resize predicted depth to ``height`` × ``width``, mask it, then multiply it with ``scale``."""
+    masked = mask_depth(resize_nearest(depth, height, width), mask, protocol)
+    return (scale * masked).astype(np.float32)
 
 
 def fusion_intrinsics(

@@ -8,32 +8,10 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from anyview.fusion.depth import resize_nearest
-from anyview.options import Protocol
-
 MAX_POINTS = 4_000_000
 CAP_SEED = 42
 SMALLEST_DEPTH = 0.001
 """Millimetres."""
-
-
-def prepare_depth(
-    depth: Float[np.ndarray, "views from_height from_width"],
-    masks: Bool[np.ndarray, "views height width"],
-    scale: float,
-    protocol: Protocol,
-    *,
-    posed: bool,
-) -> Float32[np.ndarray, "views height width"]:
-    """Resize predicted depth to the masks, set it to 0 outside of them, and multiply it with ``scale``.
-
-    In "compat" unposed depth that already has the masks' size is not masked (quirk 39).
-    """
-    if protocol == "compat" and not posed and depth.shape == masks.shape:
-        return (scale * depth).astype(np.float32)
-    height, width = masks.shape[1:]
-    resized = resize_nearest(depth, height, width, "torch")
-    return (scale * np.where(masks, resized, 0)).astype(np.float32)
 
 
 def backproject(

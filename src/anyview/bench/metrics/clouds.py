@@ -34,11 +34,31 @@ def score_cloud(
 
     An empty cloud on either side has infinite distances and no accurate points. Needs the extra ``bench``.
     """
+    return score_distances(*cloud_distances(predicted, truth, voxel_size), threshold)
+
+
+def cloud_distances(
+    predicted: Float[np.ndarray, "predicted_points 3"],
+    truth: Float[np.ndarray, "true_points 3"],
+    voxel_size: float | None = None,
+) -> tuple[Float[np.ndarray, " predicted_kept"], Float[np.ndarray, " true_kept"]]:
+    """Measure the distances from predicted to true points and back, after thinning both to voxels if asked.
+
+    Without points on either side there are none.
+    """
     if len(predicted) == 0 or len(truth) == 0:
-        return CloudScores(np.inf, np.inf, np.inf, 0.0, 0.0, 0.0)
+        return np.empty(0), np.empty(0)
     if voxel_size is not None:
         predicted, truth = thin_to_voxels(predicted, voxel_size), thin_to_voxels(truth, voxel_size)
-    to_truth, to_predicted = nearest_distances(predicted, truth), nearest_distances(truth, predicted)
+    return nearest_distances(predicted, truth), nearest_distances(truth, predicted)
+
+
+def score_distances(
+    to_truth: Float[np.ndarray, " predicted_points"], to_predicted: Float[np.ndarray, " true_points"], threshold: float
+) -> CloudScores:
+    """Summarise the nearest distances of both sides."""
+    if len(to_truth) == 0:
+        return CloudScores(np.inf, np.inf, np.inf, 0.0, 0.0, 0.0)
     accuracy, completeness = float(to_truth.mean()), float(to_predicted.mean())
     precision, recall, f_score = f_scores(to_truth, to_predicted, np.array([threshold]))
     return CloudScores(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anyview.geometry.alignment import fit_scale, fit_scale_and_shift, fit_scale_and_shift_l1, fit_scale_l1
 
-DepthAlignment = Literal["none", "median", "scale", "affine", "affine_l1", "affine_disparity"]
+DepthAlignment = Literal["none", "median", "scale", "affine_depth", "affine_depth_l1", "affine_disparity"]
 """What is fitted to the truth before depth is compared, over the valid pixels of a picture.
 
 Nothing; the ratio of medians; a scale; scale and shift, by least squares or by least absolute relative error (MoGe's
@@ -98,7 +98,7 @@ def align_depth(
     if alignment == "affine_disparity":
         disparity = torch.where(usable, 1 / predicted, torch.nan)
         return 1 / align_disparity(disparity, truth, smallest_disparity)
-    scale, shift = fit_scale_and_shift(p, g) if alignment == "affine" else fit_scale_and_shift_l1(p, g, 1 / g)
+    scale, shift = fit_scale_and_shift(p, g) if alignment == "affine_depth" else fit_scale_and_shift_l1(p, g, 1 / g)
     return scale * predicted + shift
 
 

@@ -41,15 +41,14 @@ def score_poses(
     """Compare the relative poses of all pairs of views; poses are world to camera.
 
     In "compat" these are the published numbers: see `pair_errors`. In "sane" the relative pose is Eⱼ Eᵢ⁻¹, whatever the
-    world frame; pairs without a baseline are compared by their rotation only, and counted.
+    world frame; pairs without a baseline are compared by their rotation only, and counted. Views without a pose (NaN)
+    have wrong pairs only.
     """
     pairs = math.comb(len(truth), 2)
     if protocol == "compat":
         return PoseScores(pose_aucs(predicted, truth, thresholds), pairs=pairs)
     rotation, translation, baseline = relative_errors(predicted, truth)
-    translation = torch.where(baseline, translation, 0)
-    signed = torch.maximum(rotation, translation)
-    errors = torch.maximum(rotation, torch.minimum(translation, 180 - translation))
+    signed, errors = largest_errors(rotation, translation, baseline)
     return PoseScores(
         {threshold: area_under_curve(errors, threshold) for threshold in thresholds},
         {threshold: area_under_curve(signed, threshold) for threshold in thresholds},
@@ -57,6 +56,16 @@ def score_poses(
         pairs,
         int((~baseline).sum()),
     )
+
+
+def largest_errors(
+    rotation: Float[Tensor, " pairs"], translation: Float[Tensor, " pairs"], baseline: Bool[Tensor, " pairs"]
+) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " pairs"]]:
+    """Return the larger of both errors of each pair, with opposite translations told apart, and counted as equal."""
+    translation = torch.where(baseline, translation, 0)
+    signed = torch.maximum(rotation, translation)
+    unsigned = torch.maximum(rotation, torch.minimum(translation, 180 - translation))
+    return signed.nan_to_num(nan=torch.inf), unsigned.nan_to_num(nan=torch.inf)
 
 
 def relative_errors(
