@@ -98,6 +98,8 @@ class ExportOptions:
     """Write one camera for all views of equal size (colmap, transforms): the median of the intrinsics."""
     max_tracks: int = 100_000
     """Largest number of 3D points with tracks (colmap)."""
+    mesh_voxel: float | None = None
+    """Edge of a voxel, in the unit of the prediction (mesh); default: as the scene's extent and the maps allow."""
     fps: float = 15.0
     """Frames per second of written videos."""
     sampling_seed: int = 0

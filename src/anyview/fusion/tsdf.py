@@ -13,6 +13,10 @@ from anyview.fusion.mesh import Mesh
 if TYPE_CHECKING:
     import open3d
 
+BLOCK = 16
+"""Voxels along the edge of a block, which is what memory is taken for at a time."""
+SAMPLING = 4
+"""Blocks are made where every fourth pixel, in rows and columns, has a surface within the truncation."""
 KNOWN_WALL = (2440, 4680)
 """Vertices and faces that a flat wall must give (benchmark A.3)."""
 
@@ -50,7 +54,7 @@ class Tsdf:
         """Add one view.
 
         Args:
-            depth: z-depth; 0, negative values and NaN mean none, and infinity must not occur below ``max_depth``.
+            depth: z-depth; 0, negative values, NaN and infinity mean none.
             intrinsics: as everywhere in this package, with pixel centres at half-integers; skew is ignored.
             world_to_camera: OpenCV axes.
             color: sRGB; None is black.

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+LARGEST_GRID = 2.0**62
+"""Cells that 64 bits can number."""
+
 
 @dataclass(frozen=True)
 class CloudScores:
@@ -82,7 +85,13 @@ def thin_to_voxels(points: Float[np.ndarray, "points 3"], voxel_size: float) -> 
     """Replace the points of every occupied voxel by their mean; the grid starts half a voxel below the minimum."""
     points = points.astype(np.float64)
     cells = np.floor((points - (points.min(0) - voxel_size / 2)) / voxel_size).astype(np.int64)
-    _, voxel, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    # One number for each cell sorts in a tenth of the time of rows, into the same order.
+    extent = cells.max(0) + 1
+    if np.prod(extent.astype(np.float64)) < LARGEST_GRID:
+        numbers = np.ravel_multi_index(tuple(cells.T), tuple(extent))
+        _, voxel, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    else:
+        _, voxel, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
     voxel = voxel.reshape(-1)  # numpy 2.0 alone returns a column here
     sums = np.stack([np.bincount(voxel, coordinate) for coordinate in points.T], -1)
     return sums / counts[:, None]

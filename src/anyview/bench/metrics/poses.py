@@ -125,7 +125,7 @@ def area_under_curve(errors: Float[Tensor, " pairs"], threshold: int) -> float:
     return accurate.double().mean().item()
 
 
-def exact_area_under_curve(errors: Float[Tensor, " pairs"], threshold: float) -> float:
+def exact_area_under_curve(errors: Float[Tensor, " pairs"], threshold: int) -> float:
     """Integrate the share of ``errors`` up to x over x from 0 to ``threshold``, in parts of the largest area."""
     return (1 - errors.double() / threshold).clamp(min=0).mean().item()
 
