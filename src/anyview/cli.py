@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from anyview.bench.options import BenchOptions, TableFormat, Task
 from anyview.exporters import FORMATS
 from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions
@@ -136,6 +137,42 @@ class Train:
     """auto, cpu, cuda."""
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Score a model on the benchmark, or show the scores of runs (docs/benchmark.md)."""
+
+    task: tyro.conf.Positional[Task | Literal["tables"]]
+    """What to score, or tables: show what is in the folders of runs."""
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of runs, for tables."""
+    data: tuple[str, ...] = ()
+    """Where data sets are, as NAME:PATH; da3-bench:PATH for the folder with all of the published benchmark."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
+    """A preset, hub repository, folder or file; or a rival: constant, colmap, vggt, mapanything, moge,
+    depth-anything-2."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/bench")
+    """Folder of the run; with tables the folder that plots are drawn into."""
+    bench: Annotated[BenchOptions, _Flat] = field(default_factory=BenchOptions)
+    processes: int = 1
+    """Processes to share the scenes between, on different GPUs where there are several."""
+    cluster: bool = False
+    """Start the processes on the machines of a Ray cluster that share this folder."""
+    format: TableFormat = "text"
+    """Of the printed tables."""
+    published: bool = False
+    """Show the paper's numbers of the same data sets too."""
+    plots: bool = False
+    """Draw curves, bars and the worst scenes into plots/ of the output folder."""
+    resolution: int = 504
+    """Longer side in pixels that Depth Anything 3 models see."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the backbone."""
+    offline: bool = False
+    """Never download."""
+
+
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Models, tyro.conf.subcommand("models")]
@@ -143,11 +180,15 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong."""
+    """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong.
+
+    1 is for what was done and did not all succeed: scenes of a benchmark that failed.
+    """
     command = tyro.cli(
         Command,
         prog="anyview",
@@ -161,14 +202,13 @@ def main(arguments: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             # Phones take pictures that Pillow warns of; it refuses those of twice that size.
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")
-            _RUN[type(command)](command)
+            return _RUN[type(command)](command) or 0
     except (ValueError, ImportError, OSError, MemoryError) as error:
         print(f"anyview: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("anyview: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def predict(command: Predict) -> None:
@@ -367,6 +407,45 @@ def train(command: Train) -> None:
     print(f"{outcome}: {where}")
 
 
+def bench(command: Bench) -> int:
+    """Score, print the run's tables, and return 1 if a scene failed."""
+    from anyview.bench.command import draw, run_bench, show
+    from anyview.bench.tables import render
+
+    outcomes = []
+    if command.task == "tables":
+        if command.data:
+            raise ValueError("tables shows runs that are there; leave out --data, or name a task to score")
+        folders = list(command.runs)
+    else:
+        if command.runs:
+            raise ValueError(f"{command.task} takes no folders of runs; data is given with --data NAME:PATH")
+        with Stages() as stages:
+            outcomes = run_bench(
+                command.task,
+                command.data,
+                command.model,
+                command.output,
+                command.bench,
+                device=command.device,
+                dtype=command.dtype,
+                resolution=command.resolution,
+                offline=command.offline,
+                parallel=command.processes,
+                cluster=command.cluster,
+                progress=stages,
+            )
+        folders = [command.output]
+    print(render(show(folders, published=command.published), command.format))
+    if command.plots:
+        for path in draw(folders, command.output / "plots"):
+            print(f"drew {path}", file=sys.stderr)
+    failed = [outcome for outcome in outcomes if outcome.reason is not None]
+    if failed:
+        print(f"{len(failed)} of {len(outcomes)} scenes failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def _override(text: str) -> tuple[str, Any]:
     """Read NAME=VALUE; values are Python's, and words that are none are strings."""
     import ast
@@ -496,11 +575,12 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-_RUN: dict[type, Callable[[Any], None]] = {
+_RUN: dict[type, Callable[[Any], int | None]] = {
     Predict: predict,
     Models: models,
     Convert: convert,
     Demo: demo,
     Synth: synth,
     Train: train,
+    Bench: bench,
 }

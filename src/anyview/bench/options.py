@@ -17,6 +17,7 @@ PASS_OF: dict[Task, Pass] = {
     "depth": "single",
     "view_syn": "posed",
 }
+TableFormat = Literal["text", "markdown", "json", "csv", "latex"]
 Recompute = Literal["nothing", "corrupt", "scores", "everything"]
 DepthProtocol = Literal["da2-rel", "marigold-affine", "zoe-metric", "unidepth-metric"]
 

@@ -5,6 +5,7 @@ model_results/DATASET/SCENE/PASS/exports/mini_npz/results.npz   depth, conf, ext
 model_results/DATASET/SCENE/PASS/exports/gt_meta.npz            extrinsics, intrinsics, image_files
 model_results/DATASET/SCENE/PASS/exports/fuse/pcd.ply           what is compared with the true points
 model_results/DATASET/SCENE/PASS/record.json                    time and memory
+model_results/DATASET/SCENE/PASS/preview.jpg                    the first picture beside its depth
 scores/TASK/DATASET/SCENE.json                      one scene's scores, or why it failed
 metric_results/DATASET_TASK.json                    a data set's scores, in the published form
 """
@@ -93,6 +94,10 @@ class RunFolder:
     def cloud(self, scene: BenchScene, part: Pass) -> Path:
         """Return the file of a scene's fused points."""
         return self.exports(scene, part) / "fuse" / "pcd.ply"
+
+    def preview(self, dataset: str, scene: str, part: Pass) -> Path:
+        """Return the file that shows a scene's first picture beside its depth."""
+        return self.path / "model_results" / dataset / scene / part / "preview.jpg"
 
     def score(self, dataset: str, scene: str, task: Task) -> Path:
         """Return the file of a scene's scores."""

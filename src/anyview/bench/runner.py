@@ -1,21 +1,19 @@
 """A run: predict every scene to disk, then score what is there; what is done already is not done again."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from anyview.bench.datasets.catalog import open_benchmark
 from anyview.bench.datasets.scene import BenchScene, Reader
 from anyview.bench.options import PASS_OF, BenchOptions, Task
 from anyview.bench.predicting import predict_scene
-from anyview.bench.results import Outcome, RunFolder, write_json
+from anyview.bench.results import Outcome, RunFolder
 from anyview.bench.rivals.rival import Rival
 from anyview.bench.sampling import sample_frames
 from anyview.bench.scoring import score_scene
-from anyview.bench.single import cut_scene, mean_scores, rule_of
+from anyview.bench.single import cut_scene, rule_of
+from anyview.bench.summary import write_summaries
 from anyview.options import nearest_names
 
 SCENE_ERRORS = (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError)
@@ -101,8 +99,6 @@ def run(
     cannot = sorted({item.task for item in work} - set(rival.tasks))
     if cannot:
         raise ValueError(f"{rival.name} cannot be scored at {cannot[0]}; it can at {', '.join(rival.tasks)}")
-    for item in work:
-        check_packages(item)
     position, count = options.parsed_shard()
     mine = work[position::count]
     folder.claim(identity_of(rival, options))
@@ -130,13 +126,13 @@ def run(
     return outcomes
 
 
-def check_packages(item: Work) -> None:
+def check_packages(task: Task) -> None:
     """Refuse before any work what could not be scored for want of a package.
 
     Raises:
         ImportError: naming the extra.
     """
-    if item.task.startswith("recon"):
+    if task.startswith("recon"):
         from anyview.fusion.tsdf import check_open3d
 
         check_open3d()
@@ -165,66 +161,3 @@ def _score(item: Work, options: BenchOptions, folder: RunFolder, failure: str | 
 
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The scores of a data set at a task: means over the scenes (or pictures) that did not fail."""
-
-    dataset: str
-    task: Task
-    metrics: Mapping[str, float]
-    scored: int
-    total: int
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no scene failed."""
-        return self.scored == self.total
-
-
-def mean_of(outcomes: Sequence[Outcome]) -> list[Mean]:
-    """Average scenes by data set and task, in the order in which they come; a metric over the scenes that have it."""
-    groups: dict[tuple[str, Task], list[Outcome]] = {}
-    for outcome in outcomes:
-        groups.setdefault((outcome.dataset, outcome.task), []).append(outcome)
-    means = []
-    for (dataset, task), members in groups.items():
-        scored = [outcome for outcome in members if outcome.reason is None]
-        pictures = [dict(picture) for outcome in scored for picture in outcome.pictures]
-        if pictures:
-            metrics = mean_scores(pictures)
-        else:
-            names = dict.fromkeys(name for outcome in scored for name in outcome.metrics)
-            metrics = {
-                name: float(np.mean([outcome.metrics[name] for outcome in scored if name in outcome.metrics]))
-                for name in names
-            }
-        means.append(Mean(dataset, task, metrics, len(scored), len(members)))
-    return means
-
-
-def write_summaries(folder: RunFolder, options: BenchOptions) -> None:
-    """Write every data set's scores in the published form; "sane" ones also say over how many scenes."""
-    outcomes = folder.outcomes()
-    for mean in mean_of(outcomes):
-        members = [outcome for outcome in outcomes if (outcome.dataset, outcome.task) == (mean.dataset, mean.task)]
-        document: dict[str, Any] = {
-            outcome.scene: dict(outcome.metrics) for outcome in members if outcome.reason is None
-        }
-        document["mean"] = dict(mean.metrics)
-        if options.protocol == "sane":
-            document["mean_over"] = {"scenes": mean.scored, "of": mean.total}
-            document["failed"] = {outcome.scene: outcome.reason for outcome in members if outcome.reason is not None}
-        write_json(folder.metrics(mean.dataset, mean.task), document)
-
-
-def open_folder(path: Path) -> RunFolder:
-    """Open the folder of a run that is there.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if not (path / "run.json").is_file():
-        raise ValueError(f"{path} is no folder of a benchmark run: it has no run.json")
-    return RunFolder(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 from anyview.bench.datasets.files import need, need_scene, picture_reader, read_gray, size_reader
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, CloudTruth, TsdfRecipe
@@ -240,6 +240,9 @@ class Synthetic:
         """Name the scenes of the split."""
         return tuple(f"{self.split}-{index:04d}" for index in range(self.count))
 
+    def _picture(self, index: int, view: int) -> UInt8[np.ndarray, "height width 3"]:
+        return self._scene(index).images[view].numpy()
+
     def load(self, name: str) -> BenchScene:
         """Make a scene.
 
@@ -255,7 +258,7 @@ class Synthetic:
 
             return BenchFrame(
                 name=f"{view:04d}",
-                read_picture=lambda: self._scene(index).images[view].numpy(),
+                read_picture=partial(self._picture, index, view),
                 read_size=lambda: (self.options.height, self.options.width),
                 world_to_camera=cameras.world_to_camera[view].numpy(),
                 intrinsics=cameras.intrinsics[view].numpy(),
