@@ -33,6 +33,7 @@ from anyview.options import PredictOptions
 from anyview.predictor import DepthAnything3
 from filled import SMALL_CONFIGS, filled, write_published_folder
 from golden import fill
+from writable import WRITABLE
 
 HEIGHT, WIDTH = 60, 80
 PROGRESS = re.compile(r"^(reading|loading|predicting|exporting) .* \d+/\d+ \d\d:\d\d$")
@@ -168,7 +169,7 @@ class TestPredict:
 
     def test_every_format_at_once_twice_gives_the_same_bytes(self, predict):
         photos()
-        formats = ",".join(FORMATS)
+        formats = ",".join(WRITABLE)
         first = predict("photos", "--features", 5, 11, formats=formats, output="first")
         second = predict("photos", "--features", 5, 11, formats=formats, output="second")
         assert tree(Path("first")) == tree(Path("second"))
@@ -177,7 +178,7 @@ class TestPredict:
         without_times = [re.sub(r"(?m)^took .*$", "", ran.output) for ran in (first, second)]
         assert without_times[0].replace("first", "second") == without_times[1]
         assert {Path(name).parts[0].partition(".")[0] for name in tree(Path("first"))} == {
-            *(set(FORMATS) - {"npz", "glb", "ply"}),
+            *(set(WRITABLE) - {"npz", "glb", "ply"}),
             *("results", "scene", "points"),
         }
 
@@ -305,7 +306,7 @@ class TestPredict:
     def test_output_beside_or_inside_of_the_inputs_leaves_them_alone(self, predict):
         before = tree(photos())
         for output in ("photos", "photos/out", "photos/../photos/other"):
-            predict("photos", output=output, formats=",".join(set(FORMATS) - {"features"}))
+            predict("photos", output=output, formats=",".join(set(WRITABLE) - {"features"}))
         assert {name: data for name, data in tree(Path("photos")).items() if name in before} == before
 
     def test_metres_from_an_assumed_field_of_view(self, run, models):
@@ -657,7 +658,7 @@ class TestOutputs:
         assert refuse("photos", output="locked/out").endswith("takes no files (Permission denied)")
 
     # A filled network's views share no points, and what is left of a COLMAP model fits anywhere.
-    @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"features", "colmap"}))
+    @pytest.mark.parametrize("name", sorted(set(WRITABLE) - {"features", "colmap"}))
     def test_a_full_disk(self, refuse, name):
         photos()
         with file_size_limit(40):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from anyview.bench.options import BenchOptions, TableFormat, Task
 from anyview.exporters import FORMATS
 from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions
@@ -139,6 +140,42 @@ class Train:
     """auto, cpu, cuda."""
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Score a model on the benchmark, or show the scores of runs (docs/benchmark.md)."""
+
+    task: tyro.conf.Positional[Task | Literal["tables"]]
+    """What to score, or tables: show what is in the folders of runs."""
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of runs, for tables."""
+    data: tuple[str, ...] = ()
+    """Where data sets are, as NAME:PATH; da3-bench:PATH for the folder with all of the published benchmark."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
+    """A preset, hub repository, folder or file; or a rival: constant, colmap, vggt, mapanything, moge,
+    depth-anything-2."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/bench")
+    """Folder of the run; with tables the folder that plots are drawn into."""
+    bench: Annotated[BenchOptions, _Flat] = field(default_factory=BenchOptions)
+    processes: int = 1
+    """Processes to share the scenes between, on different GPUs where there are several."""
+    cluster: bool = False
+    """Start the processes on the machines of a Ray cluster that share this folder."""
+    format: TableFormat = "text"
+    """Of the printed tables."""
+    published: bool = False
+    """Show the paper's numbers of the same data sets too."""
+    plots: bool = False
+    """Draw curves, bars and the worst scenes into plots/ of the output folder."""
+    resolution: int | None = None
+    """Longer side in pixels that Depth Anything 3 models see; default: what the model is made for."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the backbone."""
+    offline: bool = False
+    """Never download."""
+
+
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Models, tyro.conf.subcommand("models")]
@@ -146,11 +183,15 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong."""
+    """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong.
+
+    1 is for what was done and did not all succeed: scenes of a benchmark that failed.
+    """
     command = tyro.cli(
         Command,
         prog="anyview",
@@ -164,14 +205,13 @@ def main(arguments: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             # Phones take pictures that Pillow warns of; it refuses those of twice that size.
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")
-            _RUN[type(command)](command)
+            return _RUN[type(command)](command) or 0
     except (ValueError, ImportError, OSError, MemoryError) as error:
         print(f"anyview: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("anyview: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def predict(command: Predict) -> None:
@@ -343,7 +383,7 @@ def synth(command: Synth) -> None:
 
 def _render(command: Synth, count: int) -> None:
     from anyview.files import check_folder
-    from anyview.training.datasets.rendered import render_blocks
+    from anyview.synth.blocks import render_blocks
 
     check_folder(command.output)
     with Stages() as stages:
@@ -363,10 +403,10 @@ def train(command: Train) -> None:
     """Train, with the benchmark's scores on validation scenes."""
     from anyview.devices import resolve_device
     from anyview.files import check_folder
+    from anyview.recordings.catalog import open_dataset
     from anyview.training import trainer
     from anyview.training.config import find_recipe
-    from anyview.training.datasets.catalog import open_dataset
-    from anyview.training.datasets.source import SceneSource
+    from anyview.training.recorded import SceneSource
     from anyview.training.synthetic import SynthSource
 
     options = find_recipe(command.recipe, **dict(_override(text) for text in command.overrides))
@@ -393,6 +433,45 @@ def train(command: Train) -> None:
     print(f"{outcome}: {where}")
 
 
+def bench(command: Bench) -> int:
+    """Score, print the run's tables, and return 1 if a scene failed."""
+    from anyview.bench.command import draw, run_bench, show
+    from anyview.bench.tables import render
+
+    outcomes = []
+    if command.task == "tables":
+        if command.data:
+            raise ValueError("tables shows runs that are there; leave out --data, or name a task to score")
+        folders = list(command.runs)
+    else:
+        if command.runs:
+            raise ValueError(f"{command.task} takes no folders of runs; data is given with --data NAME:PATH")
+        with Stages() as stages:
+            outcomes = run_bench(
+                command.task,
+                command.data,
+                command.model,
+                command.output,
+                command.bench,
+                device=command.device,
+                dtype=command.dtype,
+                resolution=command.resolution,
+                offline=command.offline,
+                parallel=command.processes,
+                cluster=command.cluster,
+                progress=stages,
+            )
+        folders = [command.output]
+    print(render(show(folders, published=command.published), command.format))
+    if command.plots:
+        for path in draw(folders, command.output / "plots"):
+            print(f"drew {path}", file=sys.stderr)
+    failed = [outcome for outcome in outcomes if outcome.reason is not None]
+    if failed:
+        print(f"{len(failed)} of {len(outcomes)} scenes failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def _override(text: str) -> tuple[str, Any]:
     """Read NAME=VALUE; values are Python's, and words that are none are strings."""
     import ast
@@ -408,7 +487,8 @@ def _override(text: str) -> tuple[str, Any]:
 
 def _score_depth_and_poses(answer: "Answer", truth: "TrueViews") -> dict[str, float]:
     """Scores of one validation scene: depth up to scale; poses of the camera head and of the rays, 0 to 1."""
-    from anyview.bench.metrics import depth_scores, pose_aucs
+    from anyview.bench.metrics.depth import depth_scores
+    from anyview.bench.metrics.poses import pose_aucs
 
     scores = depth_scores(answer.depth, truth.depth)
     if len(answer.depth) > 1:
@@ -421,7 +501,8 @@ def _score_depth_and_poses(answer: "Answer", truth: "TrueViews") -> dict[str, fl
 
 def _describe_errors(prediction: "Prediction", truth: "TrueViews") -> dict[str, str]:
     """Say how far a prediction is from the truth: depth up to scale, and the poses."""
-    from anyview.bench.metrics import depth_scores, pair_errors, pose_aucs
+    from anyview.bench.metrics.depth import depth_scores
+    from anyview.bench.metrics.poses import pair_errors, pose_aucs
 
     assert prediction.cameras is not None
     depth = depth_scores(prediction.depth, truth.depth)
@@ -504,6 +585,10 @@ def _summarise(prediction: "Prediction", written: Mapping[str, Sequence[Path]]) 
         print("no pixel has a depth: all are masked, or the network gave no positive, finite values")
     for note in prediction.notes:
         print(f"note: {note}")
+    if "mesh" in written:
+        from anyview.exporters.mesh import describe
+
+        print(describe(written["mesh"][0]))
     for paths in written.values():
         size = sum(path.stat().st_size for path in paths) / 1e6
         first = paths[0] if len(paths) == 1 else f"{len(paths)} files in {Path(os.path.commonpath(paths))}"
@@ -534,11 +619,12 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-_RUN: dict[type, Callable[[Any], None]] = {
+_RUN: dict[type, Callable[[Any], int | None]] = {
     Predict: predict,
     Models: models,
     Convert: convert,
     Demo: demo,
     Synth: synth,
     Train: train,
+    Bench: bench,
 }

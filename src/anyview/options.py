@@ -13,8 +13,10 @@ ResizePolicy = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_re
 MixedSizes = Literal["crop", "pad"]
 ReferenceView = Literal["saddle_balanced", "saddle_sim_range", "first", "middle"]
 CameraSource = Literal["head", "rays"]
-PoseFrame = Literal["input", "predicted"]
+PoseFrame = Literal["input", "predicted", "network"]
 OutputResolution = Literal["network", "input"]
+Protocol = Literal["compat", "sane"]
+"""How a benchmark is scored: as its published evaluator does, oddities included, or without those."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class PredictOptions:
     camera_source: CameraSource = "head"
     """Cameras from the camera head (fast), or solved from the ray map."""
     pose_frame: PoseFrame = "input"
-    """With known cameras: results in their frame and scale, or the known cameras moved into the predicted frame."""
+    """With known cameras: results in their frame and scale, the known cameras moved into the predicted frame, or what
+    the network says, its own cameras included."""
     rays: bool = False
     """Return the ray map."""
     gaussians: bool = False
@@ -96,6 +99,8 @@ class ExportOptions:
     """Write one camera for all views of equal size (colmap, transforms): the median of the intrinsics."""
     max_tracks: int = 100_000
     """Largest number of 3D points with tracks (colmap)."""
+    mesh_voxel: float | None = None
+    """Edge of a voxel, in the unit of the prediction (mesh); default: as the scene's extent and the maps allow."""
     fps: float = 15.0
     """Frames per second of written videos."""
     sampling_seed: int = 0

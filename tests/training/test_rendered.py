@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from anyview.recordings.catalog import open_dataset
+from anyview.recordings.rendered import RenderedLibrary
+from anyview.synth import blocks
+from anyview.synth.blocks import render_blocks
 from anyview.synth.dataset import batch_at
 from anyview.synth.options import SynthOptions
-from anyview.training.datasets import rendered
-from anyview.training.datasets.catalog import open_dataset
-from anyview.training.datasets.rendered import RenderedLibrary, render_blocks
-from anyview.training.datasets.source import SceneSource
+from anyview.training.recorded import SceneSource
 
 SMALL = SynthOptions(views=2, height=28, width=28, kinds=("still_life",), shadows=False)
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(rendered, "SCENES_PER_BLOCK", 2)
+    monkeypatch.setattr(blocks, "SCENES_PER_BLOCK", 2)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_going_on_makes_what_is_missing_and_leaves_the_rest(folder):
 
 
 def test_an_interrupted_block_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendered.np, "save", lambda path, array: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(blocks.np, "save", lambda path, array: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         render_blocks(SMALL, "train", tmp_path / "scenes", count=2)
     assert list(tmp_path.iterdir()) == []
