@@ -48,6 +48,7 @@ def test_unknown_names_are_answered_with_the_nearest():
         ({"average_decay": 1.0}, "average_decay must be at least 0 and below 1"),
         ({"mirror": -0.1}, "mirror must lie between 0 and 1, got -0.1"),
         ({"matrices": "muon", "sharding": "fsdp"}, "Muon needs whole matrices"),
+        ({"match_weight": 0.5, "sharding": "fsdp"}, "match_weight needs whole blocks"),
         ({"network": None}, "expected a network to train, or start"),
         ({"stages": (Stage(sizes=((50, 56),), views=(1, 2)),)}, "multiples of 14, got 50x56"),
         ({"stages": (Stage(sizes=((56, 56),), views=(3, 2)),)}, r"fewest first, got \(3, 2\)"),

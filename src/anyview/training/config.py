@@ -64,6 +64,8 @@ class TrainOptions:
     """[paper: β]"""
     gradient_weight: float = 1.0
     """[paper: α]"""
+    match_weight: float = 0.0
+    """Of telling attention across views which patches show the same; needs depth of all views [ours]."""
     confidence_weight: float = 0.2
     """λ_c of the confidence's logarithm, for depth and rays [inferred: DUSt3R, VGGT, MapAnything]."""
 
@@ -151,6 +153,7 @@ RECIPES: dict[str, TrainOptions] = {
         steps=4_200,
         tokens_per_step=1_600,
         mirror=0.5,
+        match_weight=0.25,
         peak_rate=1e-3,  # small networks from random weights bear more than the paper's large one from DINOv2
         warm_up_steps=200,
         final_rate=1e-5,
@@ -242,6 +245,8 @@ def check_options(options: TrainOptions) -> None:
     for name in ("steps", "log_every", "checkpoint_every", "keep_checkpoints", "validate_every", "clip", "peak_rate"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
+    if options.match_weight > 0 and options.sharding == "fsdp":
+        raise ValueError("match_weight needs whole blocks: expected sharding='ddp', or match_weight=0")
     for name in ("known_cameras", "jitter", "mirror"):
         if not 0 <= getattr(options, name) <= 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {getattr(options, name)}")

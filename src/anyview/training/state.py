@@ -46,7 +46,9 @@ class TrainState:
         network = starting_network(options).to(team.device)
         head_dtype = getattr(torch, options.head_precision)
         averaged = copy.deepcopy(network).requires_grad_(False)
-        reader = distribute(Reader(network, head_dtype), team, options.sharding)
+        reader = distribute(
+            Reader(network, head_dtype, watches_matches=options.match_weight > 0), team, options.sharding
+        )
         averaged_reader: nn.Module = Reader(averaged)
         if options.sharding == "fsdp":
             averaged_reader = distribute(Reader(averaged), team, "fsdp")
