@@ -1,5 +1,5 @@
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -29,6 +29,7 @@ def test_every_recipe_makes_sense(name):
 
 def test_nano_trains_the_bundled_network():
     assert find_recipe("nano").network == PRESETS["da3-nano"].config
+    assert replace(find_recipe("nano-gpu").network, resolution=140) == PRESETS["da3-nano"].config
 
 
 def test_unknown_names_are_answered_with_the_nearest():

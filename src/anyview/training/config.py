@@ -139,10 +139,12 @@ _TINY = NetworkConfig(
     camera_encoder_depth=1,
 )
 
+_NANO: NetworkConfig = find_preset("da3-nano").config  # type: ignore[assignment]
+
 RECIPES: dict[str, TrainOptions] = {
     "nano": TrainOptions(
         recipe="nano",
-        network=find_preset("da3-nano").config,  # type: ignore[arg-type]
+        network=_NANO,
         name="da3-nano",
         stages=(
             # Near views of little pictures first: matching is learned where it is easy, at many scenes a second.
@@ -165,6 +167,27 @@ RECIPES: dict[str, TrainOptions] = {
         checkpoint_every=100,
         validate_every=1_000,
         validation_size=(112, 112),
+    ),
+    "nano-gpu": TrainOptions(
+        recipe="nano-gpu",
+        network=replace(_NANO, resolution=224),
+        name="da3-nano",
+        stages=(
+            Stage(until=0.15, sizes=((112, 112), (112, 154), (154, 112)), views=(1, 3), spread=(0.0, 0.4)),
+            Stage(until=0.50, sizes=((154, 154), (126, 168), (168, 126)), views=(1, 6), spread=(0.0, 0.8)),
+            Stage(until=0.80, sizes=((224, 224), (168, 224), (224, 168)), views=(1, 8)),
+            Stage(sizes=((224, 224), (168, 224), (224, 168), (252, 336), (336, 252)), views=(1, 8)),
+        ),
+        steps=16_000,
+        tokens_per_step=32_896,  # 128 views of 224 × 224
+        mirror=0.5,
+        match_weight=0.25,
+        peak_rate=1e-3,
+        warm_up_steps=500,
+        matrices="muon",
+        average_decay=0.9995,
+        compile=True,
+        ahead=1,
     ),
     "student": TrainOptions(
         recipe="student",
@@ -215,8 +238,8 @@ RECIPES: dict[str, TrainOptions] = {
         validation_size=(56, 56),
     ),
 }
-"""Runs worth repeating: `nano` trains the bundled model, `student` a larger one, `finetune` adapts a published one to
-one's own pictures, `tiny` serves tests."""
+"""Runs worth repeating: `nano` trains the bundled model on a processor and `nano-gpu` on a GPU, `student` a larger one,
+`finetune` adapts a published one to one's own pictures, `tiny` serves tests."""
 
 
 def find_recipe(name: str, **changes: object) -> TrainOptions:
