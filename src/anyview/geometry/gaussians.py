@@ -1,4 +1,9 @@
-"""Gaussians under a change of world frame."""
+"""Gaussians under a change of world frame, and some of many."""
+
+from dataclasses import fields
+
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from anyview.geometry.alignment import Similarity
 from anyview.geometry.harmonics import rotate_harmonics
@@ -18,3 +23,8 @@ def transform_gaussians(gaussians: Gaussians, similarity: Similarity) -> Gaussia
         harmonics=rotate_harmonics(colours, similarity.rotation).view_as(gaussians.harmonics),
         opacities=gaussians.opacities,
     )
+
+
+def select_gaussians(gaussians: Gaussians, chosen: Bool[Tensor, " gaussians"] | Int[Tensor, " chosen"]) -> Gaussians:
+    """Take some Gaussians of one scene, by a mask or by their numbers."""
+    return Gaussians(**{field.name: getattr(gaussians, field.name)[chosen] for field in fields(Gaussians)})
