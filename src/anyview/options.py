@@ -74,7 +74,34 @@ class PredictOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class GaussianOptions:
+    """Which Gaussians are shown and written."""
+
+    pixel_gaussians: bool = False
+    """Make Gaussians of depth and colour, one per pixel, where the model predicted none."""
+    gaussian_percentile: float = 0.0
+    """Gaussians below this percentile of the confidence over all views are dropped (0 keeps all)."""
+    least_opacity: float = 0.0
+    """Gaussians less opaque than this, 0 to 1, are dropped."""
+    voxel_size: float = 0.0
+    """Gaussians in the same cube of this side, in the prediction's unit, are merged into one (0: none)."""
+
+    def check_gaussians(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            ValueError: Naming the number and what was expected.
+        """
+        if not 0 <= self.gaussian_percentile <= 100:
+            raise ValueError(f"gaussian_percentile must be 0 to 100, got {self.gaussian_percentile}")
+        if not 0 <= self.least_opacity <= 1:
+            raise ValueError(f"least_opacity must be 0 to 1, got {self.least_opacity}")
+        if not 0 <= self.voxel_size < math.inf:
+            raise ValueError(f"voxel_size must be 0 or above, got {self.voxel_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(GaussianOptions):
     """What goes into the written files."""
 
     confidence_percentile: float = 40.0
