@@ -7,7 +7,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 ResizePolicy = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 MixedSizes = Literal["crop", "pad"]
@@ -15,6 +15,10 @@ ReferenceView = Literal["saddle_balanced", "saddle_sim_range", "first", "middle"
 CameraSource = Literal["head", "rays"]
 PoseFrame = Literal["input", "predicted"]
 OutputResolution = Literal["network", "input"]
+CameraPath = Literal["through", "orbit", "wander", "dolly_zoom"]
+Easing = Literal["linear", "smooth"]
+Panels = Literal["color", "depth", "both"]
+RenderBackend = Literal["auto", "torch", "gsplat"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +55,7 @@ class PredictOptions:
     """Refuse what is estimated to need more than this many GiB; default: what the device has available."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            choices = [choice for choice in get_args(field.type) if isinstance(choice, str)]
-            value = getattr(self, field.name)
-            if choices and value not in choices:
-                raise ValueError(f"unknown {field.name} {value!r}; {nearest_names(str(value), choices)}")
+        _check_choices(self)
 
     def check(self) -> None:
         """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
@@ -126,6 +126,57 @@ class ExportOptions(GaussianOptions):
     """Frames per second of written videos."""
     sampling_seed: int = 0
     """Seed of the choice of points, where a budget thins them out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions(GaussianOptions):
+    """How a flight through a scene is filmed."""
+
+    pixel_gaussians: bool = True
+    """Make Gaussians of depth and colour, one per pixel, where the model predicted none."""
+    path: CameraPath = "through"
+    """Through the input cameras, around what they look at, or a small movement beside the first."""
+    frames: int = 120
+    """Length of the video."""
+    fps: float = 24.0
+    """Frames per second."""
+    amplitude: float | None = None
+    """How far: degrees to both sides (orbit; 360: around), parts of the distance to the scene (wander, dolly_zoom)."""
+    easing: Easing = "linear"
+    """Constant speed, or a smooth start and end."""
+    show: Panels = "color"
+    """What the video shows: colour, depth, or both side by side."""
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Red, green, blue, 0 to 1, where the scene has nothing."""
+    backend: RenderBackend = "auto"
+    """What renders: torch runs anywhere, gsplat on CUDA; auto takes gsplat where it can run."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+    def check(self) -> None:
+        """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
+
+        Raises:
+            ValueError: Naming the number and what was expected.
+        """
+        self.check_gaussians()
+        if self.frames < 1:
+            raise ValueError(f"expected at least 1 frame, got {self.frames}")
+        if not 0 < self.fps < math.inf:
+            raise ValueError(f"expected frames per second above 0, got {self.fps}")
+        if self.amplitude is not None and not 0 < self.amplitude < math.inf:
+            raise ValueError(f"expected an amplitude above 0, got {self.amplitude}")
+        if not all(0 <= value <= 1 for value in self.background):
+            raise ValueError(f"expected a background of three values from 0 to 1, got {self.background}")
+
+
+def _check_choices(options: Any) -> None:
+    for field in fields(options):
+        choices = [choice for choice in get_args(field.type) if isinstance(choice, str)]
+        value = getattr(options, field.name)
+        if choices and value not in choices:
+            raise ValueError(f"unknown {field.name} {value!r}; {nearest_names(str(value), choices)}")
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ The table is free of torch, and a format's module is imported when it is written
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,12 @@ FORMATS = {
     ),
     "transforms": Format(
         description="transforms/: nerfstudio's transforms.json, images and points", needs=("cameras",), points=True
+    ),
+    "gaussians_ply": Format(description="gaussians.ply: Gaussians for splat viewers", needs=("gaussians",)),
+    "splat": Format(description="gaussians.splat: Gaussians for web viewers", needs=("gaussians",)),
+    "gaussians_video": Format(
+        description="gaussians_video.mp4: a flight through the Gaussians, colour and depth",
+        needs=("gaussians", "cameras"),
     ),
 }
 
@@ -111,6 +117,7 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
 def _check_options(options: ExportOptions) -> None:
     if not 0 <= options.confidence_percentile <= 100:
         raise ValueError(f"confidence_percentile must be 0 to 100, got {options.confidence_percentile}")
+    options.check_gaussians()
     for name in ("max_points", "max_tracks", "fps", "camera_size"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
@@ -118,7 +125,9 @@ def _check_options(options: ExportOptions) -> None:
 
 def _check_prediction(prediction: "anyview.types.Prediction", formats: Sequence[str], options: ExportOptions) -> None:
     for name in formats:
-        for field in FORMATS[name].needs:
+        for needed in FORMATS[name].needs:
+            # Gaussians that are made of depth and colour need cameras instead.
+            field = "cameras" if needed == "gaussians" and options.pixel_gaussians else needed
             if not getattr(prediction, field):
                 reason = prediction.lacks.get(field, "they were not predicted")
                 raise ValueError(f"format {name!r} needs {field}, and this prediction has none: {reason}")
@@ -129,3 +138,7 @@ def _check_prediction(prediction: "anyview.types.Prediction", formats: Sequence[
             raise ValueError(
                 "no point is left to write: all pixels are masked, or dropped by confidence, sky or background"
             )
+    if any("gaussians" in FORMATS[name].needs for name in formats):
+        from anyview.render.scene import scene_gaussians
+
+        scene_gaussians(prediction, replace(options, voxel_size=0.0))

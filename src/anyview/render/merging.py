@@ -40,9 +40,7 @@ def merge_by_voxel(gaussians: Gaussians, voxel_size: float) -> Gaussians:
         means=merged(means, gaussians.means),
         scales=merged(variances.clamp(min=0).sqrt(), gaussians.scales),
         quaternions_wxyz=merged(quaternion_xyzw_from_matrix(axes).roll(1, -1), gaussians.quaternions_wxyz),
-        harmonics=merged(
-            _sum(weights[:, None, None] * gaussians.harmonics, group, len(counts)), gaussians.harmonics
-        ),
+        harmonics=merged(_sum(weights[:, None, None] * gaussians.harmonics, group, len(counts)), gaussians.harmonics),
         opacities=merged(hidden, gaussians.opacities),
     )
 

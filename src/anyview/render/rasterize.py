@@ -8,12 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anyview.options import nearest_names
+from anyview.options import RenderBackend, nearest_names
 from anyview.render.splats import BLUR, NEAR, splat
 from anyview.render.tiles import composite
 from anyview.types import Cameras, Gaussians
-
-Backend = Literal["auto", "torch", "gsplat"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ def rasterize(
     width: int,
     *,
     background: Sequence[float] = (0.0, 0.0, 0.0),
-    backend: Backend = "auto",
+    backend: RenderBackend = "auto",
 ) -> RenderedViews:
     """Render Gaussians of one scene by splatting.
 
@@ -60,7 +58,7 @@ def rasterize(
     return RenderedViews(color, depth / alpha.clamp(min=1e-10), alpha)
 
 
-def choose_backend(backend: Backend, device: torch.device) -> Literal["torch", "gsplat"]:
+def choose_backend(backend: RenderBackend, device: torch.device) -> Literal["torch", "gsplat"]:
     """Say what renders on a device.
 
     Raises:
@@ -69,8 +67,8 @@ def choose_backend(backend: Backend, device: torch.device) -> Literal["torch", "
     """
     from importlib.util import find_spec
 
-    if backend not in get_args(Backend):
-        raise ValueError(f"unknown backend {backend!r}; {nearest_names(backend, get_args(Backend))}")
+    if backend not in get_args(RenderBackend):
+        raise ValueError(f"unknown backend {backend!r}; {nearest_names(backend, get_args(RenderBackend))}")
     if backend == "torch":
         return "torch"
     installed = find_spec("gsplat") is not None
@@ -79,11 +77,14 @@ def choose_backend(backend: Backend, device: torch.device) -> Literal["torch", "
     if device.type != "cuda":
         raise ValueError(f"gsplat renders on CUDA only, and the Gaussians are on {device.type}; backend 'torch' can")
     if not installed:
-        raise ImportError('backend \'gsplat\' needs gsplat: pip install "anyview[gaussians]"')
+        raise ImportError("backend 'gsplat' needs gsplat: pip install \"anyview[gaussians]\"")
     return "gsplat"
 
 
-_Layers = tuple[Float[Tensor, "views height width 3"], Float[Tensor, "views height width"], Float[Tensor, "views height width"]]
+_Layers = tuple[
+    Float[Tensor, "views height width 3"], Float[Tensor, "views height width"], Float[Tensor, "views height width"]
+]
+"""Colour on black, sum of weight times depth, alpha."""
 
 
 def _with_torch(gaussians: Gaussians, cameras: Cameras, height: int, width: int) -> _Layers:

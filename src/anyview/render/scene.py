@@ -11,7 +11,7 @@ from anyview.render.pixels import pixel_gaussians
 from anyview.types import Gaussians, Prediction
 
 
-def scene_gaussians(prediction: Prediction, options: GaussianOptions = GaussianOptions()) -> Gaussians:
+def scene_gaussians(prediction: Prediction, options: GaussianOptions) -> Gaussians:
     """Take the Gaussians of a prediction, in the frame and unit of its cameras, pruned and merged as the options say.
 
     Raises:

@@ -44,7 +44,7 @@ class Splats:
 
 def splat(gaussians: Gaussians, camera: Cameras, height: int, width: int) -> Splats:
     """Project the Gaussians of one scene into one camera's picture; differentiable in both."""
-    pixels, depths = project(gaussians.means, camera)
+    _, depths = project(gaussians.means, camera)
     drawn = (depths > NEAR) & (gaussians.opacities >= FAINTEST)
     visible = _splats(select_gaussians(gaussians, drawn), camera, height, width)
     with torch.no_grad():
@@ -53,7 +53,6 @@ def splat(gaussians: Gaussians, camera: Cameras, height: int, width: int) -> Spl
         touching = ((high > 0) & (low < size)).all(-1).nonzero()[:, 0]
         order = touching[visible.depths[touching].argsort(stable=True)]
     return Splats(**{field.name: getattr(visible, field.name)[order] for field in fields(Splats)})
-
 
 
 def _splats(gaussians: Gaussians, camera: Cameras, height: int, width: int) -> Splats:

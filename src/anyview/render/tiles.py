@@ -76,7 +76,6 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Float[Tensor, "height width features"]) -> tuple[Tensor | None, ...]:
         centers, whitening, log_opacities, features, reach, result = ctx.saved_tensors
-        height, width = result.shape[:2]
         canvas = _Canvas.of(gradient)
         # How much the result would change with what still lies behind the splats seen so far.
         behind_all = _Canvas.of((gradient * result).sum(-1, keepdim=True)).tiles[..., 0]
