@@ -49,7 +49,7 @@ FORMATS = {
     "splat": Format(description="gaussians.splat: Gaussians for web viewers", needs=("gaussians",)),
     "gaussians_video": Format(
         description="gaussians_video.mp4: a flight through the Gaussians, colour and depth",
-        needs=("gaussians", "cameras"),
+        needs=("cameras", "gaussians"),
     ),
 }
 

@@ -69,7 +69,7 @@ def camera_path(
         focus: what they look at, see `find_focus`.
         frames: at least 1.
         amplitude: how far: degrees to both sides (orbit, 360 and more: all the way around), or parts of the distance
-            to the focus (wander, dolly zoom); default: 20 degrees, 0.1, 0.4.
+            to the focus (wander, dolly zoom); default: 10 degrees, 0.1, 0.4.
         easing: "linear" for constant speed, "smooth" to start and end slowly.
 
     Raises:
@@ -86,7 +86,7 @@ def camera_path(
         return interpolate(cameras, times, turning_radius=focus.distance)
     first = cameras[0]
     if kind == "orbit":
-        return orbit(first, _up(cameras), focus, times, amplitude or 20.0)
+        return orbit(first, _up(cameras), focus, times, amplitude or 10.0)
     if kind == "wander":
         return wander(first, focus, times, amplitude or 0.1)
     return dolly_zoom(first, focus, times, amplitude or 0.4)

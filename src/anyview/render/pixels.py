@@ -17,7 +17,7 @@ THICKNESS = 0.1
 """Standard deviation along the surface's normal, as a part of the one in the picture's plane."""
 OPACITY = 0.99
 """Not 1: whatever is drawn in front of it must leave light for it, see `reference.DARKEST`."""
-_LEAST_COSINE = 0.25
+_LEAST_COSINE = 0.4
 """Surfaces seen more sideways than this are treated as if they were seen so."""
 
 
