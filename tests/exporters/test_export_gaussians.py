@@ -16,6 +16,7 @@ from anyview.geometry.gaussians import covariances
 from anyview.geometry.pose import matrix_from_quaternion_xyzw
 from anyview.options import ExportOptions
 from anyview.render.rasterize import rasterize
+from anyview.render.scene import scene_gaussians
 from anyview.types import Gaussians, Prediction
 
 C0 = 0.28209479177387814
@@ -165,8 +166,9 @@ def test_the_video_flies_through_the_cameras(room, tmp_path):
     frames = frames_of(path)
     assert len(frames) == 48
     assert frames[0].shape == (72, 2 * 96 + 8, 3)
-    for frame, image in zip((frames[0], frames[-1]), smaller.images, strict=True):
-        assert np.abs(frame[:, :96].astype(int) - image.numpy()).mean() < 8
+    seen = rasterize(scene_gaussians(smaller, FROM_DEPTH), smaller.cameras, 72, 96).color.clamp(0, 1) * 255
+    for frame, color in zip((frames[0], frames[-1]), seen, strict=True):
+        assert np.abs(frame[:, :96] - color.numpy()).mean() < 4  # what the codec leaves
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["gaussians_video.mp4"]
 
 
