@@ -218,7 +218,9 @@ class TestPredict:
         assert run("predict", "photos", "-o", "out", *arguments).code == 0
         predicted, written = read_gaussians_ply("out/gaussians.ply").gaussians, results("out")
         assert np.array_equal(predicted.means, written["gaussian_means"])
-        assert run("predict", "photos", "-o", "made", *arguments, "--pixel-gaussians").code == 0
+        ran = run("predict", "photos", "-o", "made", *arguments, "--pixel-gaussians")
+        assert ran.code == 0
+        assert "note: the Gaussians are made of depth and colour, one per pixel" in ran.output
         made, written = read_gaussians_ply("made/gaussians.ply").gaussians, results("made")
         assert "gaussian_means" not in written
         assert 0 < len(made.means) <= written["depth"].size

@@ -581,6 +581,10 @@ def _summarise(prediction: "Prediction", written: Mapping[str, Sequence[Path]]) 
         print("no pixel has a depth: all are masked, or the network gave no positive, finite values")
     for note in prediction.notes:
         print(f"note: {note}")
+    if prediction.gaussians is None and any("gaussians" in FORMATS[name].needs for name in written):
+        from anyview.render.pixels import NOTE
+
+        print(f"note: {NOTE}")
     for paths in written.values():
         size = sum(path.stat().st_size for path in paths) / 1e6
         first = paths[0] if len(paths) == 1 else f"{len(paths)} files in {Path(os.path.commonpath(paths))}"

@@ -121,6 +121,7 @@ def test_files_of_other_programs_are_read(tmp_path):
             "expected 0, 9, 24 or 45 properties f_rest_, got 23",
         ),
         (lambda text: text.replace(b"element vertex", b"element face"), "expected one element, vertex; got face"),
+        (lambda text: text.replace(b"float x\n", b"real x\n"), "one number each, got 'property real x'"),
         (lambda text: text.replace(b"float x\n", b"list uchar int x\n"), "one number each, got 'property list uchar"),
     ],
 )
@@ -168,7 +169,9 @@ def test_the_video_flies_through_the_cameras(room, tmp_path):
     assert frames[0].shape == (72, 2 * 96 + 8, 3)
     seen = rasterize(scene_gaussians(smaller, FROM_DEPTH), smaller.cameras, 72, 96).color.clamp(0, 1) * 255
     for frame, color in zip((frames[0], frames[-1]), seen, strict=True):
-        assert np.abs(frame[:, :96] - color.numpy()).mean() < 4  # what the codec leaves
+        assert (
+            np.abs(frame[:, :96] - color.numpy()).mean() < 6
+        )  # what the codec leaves of colours that change from pixel to pixel
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["gaussians_video.mp4"]
 
 

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 import anyview.render.tiles
+from anyview.geometry.alignment import Similarity
+from anyview.geometry.gaussians import transform_gaussians
+from anyview.geometry.pose import matrix_from_quaternion_xyzw
 from anyview.render.rasterize import rasterize
 from anyview.render.reference import composite_reference
 from anyview.render.splats import FAINTEST, Splats, splat
@@ -177,10 +180,25 @@ def test_a_moved_principal_point_moves_the_picture(random_gaussians, random_view
     )
 
 
+def test_a_moved_world_looks_the_same(random_gaussians, random_views, assert_close):
+    """Gaussians and cameras in another frame and unit, as with known cameras and metric scale."""
+    gaussians, cameras = random_gaussians(100, 3), random_views(2, HEIGHT, WIDTH)
+    turn = matrix_from_quaternion_xyzw(torch.tensor([0.2, 0.7, -0.4, 0.5], dtype=torch.float64))
+    similarity = Similarity(torch.tensor(3.0).double(), turn, torch.tensor([1.0, -2, 3], dtype=torch.float64))
+    moved = Cameras(similarity.apply_to_poses(cameras.world_to_camera), cameras.intrinsics)
+    before = rasterize(gaussians, cameras, HEIGHT, WIDTH)
+    after = rasterize(transform_gaussians(gaussians, similarity), moved, HEIGHT, WIDTH)
+    assert_close(after.color, before.color)
+    assert_close(after.alpha, before.alpha)
+    assert_close(after.depth, 3 * before.depth)
+
+
 def test_bad_requests_are_refused(random_gaussians, random_views, monkeypatch):
     gaussians, cameras = random_gaussians(2), random_views(1, 4, 4)
     with pytest.raises(ValueError, match="expected pictures of at least 1×1 pixels, got 4×0"):
         rasterize(gaussians, cameras, 0, 4)
+    with pytest.raises(ValueError, match="expected at least one camera, got none"):
+        rasterize(gaussians, cameras[:0], 4, 4)
     with pytest.raises(
         ValueError, match="gsplat renders on CUDA only, and the Gaussians are on cpu; backend 'torch' can"
     ):

@@ -8,20 +8,24 @@ from torch import Tensor
 
 from anyview.files import atomic_path
 from anyview.options import ExportOptions
+from anyview.render.pixels import NOTE
 from anyview.render.scene import scene_gaussians
 from anyview.types import Cameras, Gaussians, Prediction
 
-NUMPY_TYPES = {
+_KINDS = {
     "char": "i1",
     "uchar": "u1",
-    "short": "<i2",
-    "ushort": "<u2",
-    "int": "<i4",
-    "uint": "<u4",
-    "float": "<f4",
-    "double": "<f8",
+    "short": "i2",
+    "ushort": "u2",
+    "int": "i4",
+    "uint": "u4",
+    "float": "f4",
+    "double": "f8",
 }
-"""PLY's scalar types; the names with bits (int8, float32) are those of NumPy."""
+NUMPY_TYPES = {name: f"<{code}" for kind, code in _KINDS.items() for name in (kind, str(np.dtype(code)))}
+"""PLY's scalar types, under their old names and those with bits (float, float32)."""
+CAMERA = "anyview_camera"
+"""Comments that begin with this hold the width and height of a picture, K without its last row, and [R t]."""
 MOST_CERTAIN = 1e-6
 """Opacities are kept this far from 0 and 1, where their logits are infinite."""
 
@@ -46,11 +50,13 @@ def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[
     path = folder / "gaussians.ply"
     gaussians = scene_gaussians(prediction, options)
     comments = [f"units {prediction.units}", f"model {prediction.model}"]
+    if prediction.gaussians is None:
+        comments.append(NOTE)
     if prediction.cameras is not None:
         height, width = prediction.depth.shape[1:]
         for pose, matrix in zip(prediction.cameras.world_to_camera, prediction.cameras.intrinsics, strict=True):
             numbers = [*matrix[:2].flatten().tolist(), *pose[:3].flatten().tolist()]
-            comments.append(f"camera {width} {height} {' '.join(f'{number:.9g}' for number in numbers)}")
+            comments.append(f"{CAMERA} {width} {height} {' '.join(f'{number:.9g}' for number in numbers)}")
     with atomic_path(path) as temporary:
         write_gaussians_ply(temporary, gaussians, comments)
     return [path]
@@ -96,15 +102,15 @@ def read_gaussians_ply(path: str | Path) -> GaussianFile:
             f"{path}: expected one element, vertex; got {', '.join(line[1] for line in elements) or 'none'}"
         )
     properties = [line for line in words if line[:1] == ["property"]]
-    odd = [" ".join(line) for line in properties if len(line) != 3]
+    odd = [" ".join(line) for line in properties if len(line) != 3 or line[1] not in NUMPY_TYPES]
     if odd:
         raise ValueError(f"{path}: expected properties of one number each, got {odd[0]!r}")
-    layout = np.dtype([(name, NUMPY_TYPES.get(kind, kind)) for _, kind, name in properties])
+    layout = np.dtype([(name, NUMPY_TYPES[kind]) for _, kind, name in properties])
     count = int(elements[0][2])
     if len(body) < count * layout.itemsize:
         raise ValueError(f"{path} ends too early: {len(body)} bytes for {count} Gaussians of {layout.itemsize} each")
     rows = np.frombuffer(body, layout, count)
-    cameras, size = _read_cameras([line[2:] for line in words if line[:2] == ["comment", "camera"]])
+    cameras, size = _read_cameras([line[2:] for line in words if line[:2] == ["comment", CAMERA]])
     return GaussianFile(_gaussians(rows, path), cameras, size)
 
 

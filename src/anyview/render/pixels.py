@@ -11,7 +11,7 @@ from anyview.geometry.pose import quaternion_xyzw_from_matrix
 from anyview.types import Cameras, Gaussians
 
 NOTE = "the Gaussians are made of depth and colour, one per pixel; no network predicted them"
-SIZE = 0.4
+SIZE = 0.3
 """Standard deviation in pixels of the view that a Gaussian comes from. Larger ones blur, smaller ones leave gaps."""
 THICKNESS = 0.1
 """Standard deviation along the surface's normal, as a part of the one in the picture's plane."""

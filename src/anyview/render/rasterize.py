@@ -46,11 +46,13 @@ def rasterize(
         backend: "torch" runs anywhere; "gsplat" needs CUDA and the package; "auto" takes gsplat where it can run.
 
     Raises:
-        ValueError: the picture has no pixels, or gsplat cannot run here or with these cameras.
+        ValueError: the picture has no pixels, there are no cameras, or gsplat cannot run here or with these cameras.
         ImportError: gsplat was asked for and is not installed.
     """
     if height < 1 or width < 1:
         raise ValueError(f"expected pictures of at least 1×1 pixels, got {width}×{height}")
+    if not len(cameras):
+        raise ValueError("expected at least one camera, got none")
     chosen = choose_backend(backend, gaussians.means.device)
     draw = _with_gsplat if chosen == "gsplat" else _with_torch
     color, depth, alpha = draw(gaussians, cameras, height, width)

@@ -1,7 +1,6 @@
 """Which Gaussians of a prediction are shown: the one place that decides for renderings and files."""
 
 import numpy as np
-from jaxtyping import Bool
 from torch import Tensor
 
 from anyview.geometry.gaussians import select_gaussians
@@ -25,18 +24,13 @@ def scene_gaussians(prediction: Prediction, options: GaussianOptions) -> Gaussia
         if prediction.cameras is None:
             reason = prediction.lacks.get("cameras", "they were not predicted")
             raise ValueError(f"Gaussians of depth and colour need cameras, and this prediction has none: {reason}")
-        valid = shown_pixels(prediction)
+        valid = prediction.valid()  # sky, too: it has the depth of the farthest ground
         gaussians = pixel_gaussians(prediction.images, prediction.depth, prediction.cameras, valid)
         confidence = None if prediction.confidence is None else prediction.confidence[valid]
     else:
         reason = prediction.lacks.get("gaussians", "they were not predicted")
         raise ValueError(f"this prediction has no Gaussians: {reason}; pixel_gaussians makes some of depth and colour")
     return prune(gaussians, confidence, options)
-
-
-def shown_pixels(prediction: Prediction) -> Bool[Tensor, "views height width"]:
-    """Pixels that become Gaussians where none were predicted: valid, and not sky, which has no depth of its own."""
-    return prediction.valid() if prediction.sky is None else prediction.valid() & ~prediction.sky
 
 
 def prune(gaussians: Gaussians, confidence: Tensor | None, options: GaussianOptions) -> Gaussians:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from anyview.geometry.camera import pixel_centers
 from anyview.render.reference import DARKEST, MOST_OPAQUE
@@ -74,6 +75,7 @@ class _Composite(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "height width features"]) -> tuple[Tensor | None, ...]:
         centers, whitening, log_opacities, features, reach, result = ctx.saved_tensors
         canvas = _Canvas.of(gradient)
