@@ -4,8 +4,9 @@
 
 Rooms of the test split with six views each, four of them shown. True depth stands for a perfect prediction: what is
 missing is what no picture shows, which Gaussians leave black and the baselines fill, and what Gaussians blur. The last
-line on stdout is JSON: PSNR in dB, the mean over views, then over scenes, also of the pixels alone that some picture
-shows; the number of Gaussians; and the mean error of depth in parts of it, of shown views.
+line on stdout is JSON: PSNR in dB, the mean over views, then over scenes: of shown views where there is depth (a window
+has none), of held-out views, and of those the pixels alone that some picture shows; the number of Gaussians; and the
+mean error of depth in parts of it, of shown views.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def main() -> None:
             score["gaussians"].append(len(gaussians.means))
             seen = rasterize(gaussians, cameras, options.height, options.width)
             there = depth > 0
-            score["shown_psnr"].append(psnr(to_bytes(seen.color), images))
+            score["shown_psnr"].append(psnr(to_bytes(seen.color), images, there))
             score["depth_error"].append(float(((seen.depth - depth).abs() / depth)[there].mean()))
             hidden_seen = rasterize(gaussians, targets, options.height, options.width)
             score["held_out_psnr"].append(psnr(to_bytes(hidden_seen.color), hidden))
@@ -69,6 +70,8 @@ def main() -> None:
     }
     for name, row in means.items():
         print(name, row)
+    shown = [round(value, 1) for value in scores["pixel Gaussians"]["shown_psnr"]]
+    print("shown views, pixel Gaussians, scene by scene:", *shown)
     print(json.dumps({"scenes": options.scenes, "size": f"{options.width}x{options.height}", "rows": means}))
 
 
