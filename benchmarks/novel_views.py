@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from anyview.bench.view_synthesis import nearest_views, warp_by_depth
+from anyview.bench.baselines import nearest_views, warp_by_depth
 from anyview.render.merging import merge_by_voxel
 from anyview.render.pixels import pixel_gaussians
 from anyview.render.rasterize import rasterize
