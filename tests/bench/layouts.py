@@ -145,19 +145,30 @@ def colmap_image(number: int, pose: np.ndarray, camera: int, name: str) -> str:
     return f"{number} " + " ".join(f"{value:.17g}" for value in values) + f" {camera} {name}"
 
 
-def write_eth3d(root: Path, scene: str = "courtyard", first: int = 286, count: int = 8) -> None:
+FISHEYE = "0 THIN_PRISM_FISHEYE 144 96 120 120 72 48 0 0 0 0 0 0 0 0"
+"""Written for depth of a pinhole camera: the published evaluator does not look at the model (Q27)."""
+
+
+def write_eth3d(
+    root: Path,
+    scene: str = "courtyard",
+    first: int = 286,
+    count: int = 8,
+    camera: str = FISHEYE,
+    first_pixel: float = 0.0,
+) -> None:
     height, width, folder, k = 96, 144, root / scene, pinhole(120, 72, 48)
     calibration = folder / "dslr_calibration_jpg"
     text(
         calibration / "cameras.txt",
         *("# Camera list", "# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]", "# Number of cameras: 1"),
-        "0 THIN_PRISM_FISHEYE 144 96 120 120 72 48 0 0 0 0 0 0 0 0",
+        camera,
     )
     lines = ["# Image list", "# IMAGE_ID ...", "#   POINTS2D[]", f"# Number of images: {count}"]
     for index, pose in enumerate(ring(count, 1.0)):
         name = f"DSC_{first + index:04d}.JPG"
         picture(folder / "images" / "dslr_images" / name, height, width, f"{scene}{index}")
-        depth = box_depth(1.0)(pose, k, height, width, 0).astype("<f4")
+        depth = box_depth(1.0)(pose, k, height, width, first_pixel).astype("<f4")
         depth[:4] = np.inf
         raw = folder / "ground_truth_depth" / "dslr_images" / name
         raw.parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +179,11 @@ def write_eth3d(root: Path, scene: str = "courtyard", first: int = 286, count: i
         lines += [colmap_image(index + 1, pose, 0, f"dslr_images/{name}"), "" if index % 2 else "1.5 2.5 -1"]
     text(calibration / "images.txt", *lines)
     write_mesh(folder / "combined_mesh.ply", box_mesh(1.0))
+
+
+def write_eth3d_consistent(root: Path) -> None:
+    """With a camera that is what COLMAP would call it."""
+    write_eth3d(root, camera="0 PINHOLE 144 96 120 120 72 48", first_pixel=0.5)
 
 
 def write_eth3d_relief(root: Path) -> None:
