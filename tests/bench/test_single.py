@@ -20,14 +20,14 @@ from anyview.bench.single import FAMILIES, Rule, counted, rule_of
     ],
 )
 def test_crops_of_kitti_follow_the_size_of_the_map(crop, rows, columns):
-    inside = counted(np.full((375, 1242), 5.0), Rule(1e-3, 80, crop))
+    inside = counted(np.full((375, 1242), 5.0), Rule(1e-3, 80.0, crop))
     assert (np.flatnonzero(inside.any(1))[[0, -1]] + [0, 1]).tolist() == list(rows)
     assert (np.flatnonzero(inside.any(0))[[0, -1]] + [0, 1]).tolist() == list(columns)
     assert inside.sum() == (rows[1] - rows[0]) * (columns[1] - columns[0])
 
 
 def test_the_crop_of_nyu_is_constant():
-    inside = counted(np.full((480, 640), 5.0), Rule(1e-3, 10, "nyu"))
+    inside = counted(np.full((480, 640), 5.0), Rule(1e-3, 10.0, "nyu"))
     assert inside.sum() == (470 - 45 + 1) * (600 - 41 + 1)
     assert inside[45, 41]
     assert inside[470, 600]
@@ -35,7 +35,7 @@ def test_the_crop_of_nyu_is_constant():
 
 def test_truth_outside_of_the_range_does_not_count():
     truth = np.array([[0.0, 0.5, 5.0, 80.0, np.inf, np.nan, 79.9]])
-    assert counted(truth, Rule(1e-3, 80)).tolist() == [[False, True, True, False, False, False, True]]
+    assert counted(truth, Rule(1e-3, 80.0)).tolist() == [[False, True, True, False, False, False, True]]
 
 
 def test_a_protocol_without_a_rule_is_refused():

@@ -128,8 +128,8 @@ def test_tables_are_read_back():
     assert rows[0][:4] == ["table", "model", "metric", "Avg"]
     assert float(rows[2][rows[0].index("eth3d")]) == pytest.approx(0.7)
     markdown = render(tables, "markdown").splitlines()
-    bars = {line.replace("\\|", "").count("|") for line in markdown if line.startswith("|") and "auc03" in line}
-    assert bars == {9, 8} or len(bars) == 2
+    rows = [line.replace("\\|", "") for line in markdown if line.startswith(("| ours", "| colmap", "| model"))]
+    assert {row.count("|") for row in rows} == {9}
     assert "**0.8500**" in render(tables, "markdown")
     latex = render(tables, "latex")
     assert r"no idea | at\_all" in latex
@@ -140,7 +140,7 @@ def test_tables_are_read_back():
 
 
 def test_ticks_are_round():
-    assert nice_ticks(30) == [0, 5, 10, 15, 20, 25, 30]
+    assert nice_ticks(30.0) == [0, 5, 10, 15, 20, 25, 30]
     assert nice_ticks(0.1) == [0, 0.02, 0.04, 0.06, 0.08, 0.1]
 
 
@@ -169,7 +169,7 @@ def test_plots_show_the_numbers(tmp_path):
 def test_curves_lie_where_their_values_are():
     from anyview.bench.plots import BOTTOM, HEIGHT, TOP, Line
 
-    image = np.asarray(draw_curves("t", "x", "y", [Line("half", [0, 1], [0.5, 0.5])])).astype(int)
+    image = np.asarray(draw_curves("t", "x", "y", [Line("half", [0.0, 1.0], [0.5, 0.5])])).astype(int)
     blue = (np.abs(image - [0x1F, 0x77, 0xB4]).sum(-1) < 60).sum(1)
     middle = (TOP + HEIGHT - BOTTOM) / 2
     assert abs(int(blue.argmax()) - middle) <= 2

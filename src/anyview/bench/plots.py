@@ -19,6 +19,7 @@ from anyview.files import atomic_path
 
 COLORS = ("#1f77b4", "#d9541e", "#2c9c4b", "#8a56b8", "#b8860b", "#17a2b8", "#c2347c", "#5a5a5a")
 INK, FAINT, PAPER = "#222222", "#dddddd", "#ffffff"
+Number = int | float
 FINER = 2
 """Drawn so many times larger."""
 WIDTH, HEIGHT = 760, 460
@@ -51,20 +52,20 @@ class Canvas:
             self._fonts[size] = ImageFont.load_default(FINER * size)
         return self._fonts[size]
 
-    def line(self, points: Sequence[tuple[float, float]], color: str, width: float = 1) -> None:
+    def line(self, points: Sequence[tuple[Number, Number]], color: str, width: Number = 1) -> None:
         """Draw a line through points."""
         scaled = [(FINER * x, FINER * y) for x, y in points]
         self._draw.line(scaled, fill=color, width=round(FINER * width), joint="curve")
 
-    def box(self, left: float, top: float, right: float, bottom: float, color: str) -> None:
+    def box(self, left: Number, top: Number, right: Number, bottom: Number, color: str) -> None:
         """Fill a rectangle."""
         self._draw.rectangle([FINER * left, FINER * top, FINER * right, FINER * bottom], fill=color)
 
-    def text(self, x: float, y: float, words: str, size: int = 13, color: str = INK, anchor: str = "lm") -> None:
+    def text(self, x: Number, y: Number, words: str, size: int = 13, color: str = INK, anchor: str = "lm") -> None:
         """Write words; ``anchor`` is Pillow's."""
         self._draw.text((FINER * x, FINER * y), words, fill=color, font=self._font(size), anchor=anchor)
 
-    def shortened(self, words: str, width: float, size: int = 13) -> str:
+    def shortened(self, words: str, width: Number, size: int = 13) -> str:
         """Cut words to a width."""
         lengths = range(len(words), 0, -1)
         candidates = [words, *(words[: length - 1] + "…" for length in lengths)]
@@ -90,7 +91,7 @@ def draw_curves(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -
     end = max((max(line.x) for line in lines), default=1.0) or 1.0
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x: Number, y: Number) -> tuple[float, float]:
         return LEFT + (right - LEFT) * x / end, bottom - (bottom - TOP) * y
 
     canvas.text(LEFT, TOP / 2, title, 16)
@@ -114,7 +115,7 @@ def draw_curves(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -
     return canvas.finish()
 
 
-def nice_ticks(end: float, most: int = 8) -> list[float]:
+def nice_ticks(end: Number, most: int = 8) -> list[float]:
     """Choose round numbers from 0 to ``end``, at most so many."""
     rough = end / most
     magnitude = 10.0 ** math.floor(math.log10(rough))
