@@ -6,7 +6,7 @@ import layouts
 import pytest
 
 from anyview.bench import runner
-from anyview.bench.datasets import eth3d, hiroom, scannetpp, seven_scenes
+from anyview.bench.datasets import eth3d, generic, hiroom, scannetpp, seven_scenes
 from anyview.bench.options import BenchOptions, Task
 from anyview.bench.results import Outcome, RunFolder
 
@@ -33,6 +33,7 @@ def few_samples(monkeypatch) -> None:
     """Fewer points on surfaces: a tenth of the time, and scores that are as good for most questions."""
     for module in (eth3d, hiroom, scannetpp, seven_scenes):
         monkeypatch.setattr(module, "RECIPE", replace(module.RECIPE, samples=30_000))
+    monkeypatch.setattr(generic, "SAMPLES", 30_000)
 
 
 def perfect_run(

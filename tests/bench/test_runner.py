@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 
 import layouts
 import numpy as np
@@ -61,7 +62,8 @@ def test_what_is_done_is_not_done_again(rooms, tmp_path):
     assert everything.asked == ROOMS
 
 
-def test_poses_and_geometry_share_a_prediction(rooms, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("few_samples")
+def test_poses_and_geometry_share_a_prediction(rooms, tmp_path):
     pytest.importorskip("open3d")
     start(rooms, "pose", tmp_path / "run")
     options = BenchOptions(scenes=("room0",))
@@ -77,6 +79,7 @@ def test_poses_and_geometry_share_a_prediction(rooms, tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in cloud} == cloud
 
 
+@pytest.mark.usefixtures("few_samples")
 def test_another_similarity_frame_scores_the_same(rooms, tmp_path):
     pytest.importorskip("open3d")
     options = BenchOptions(scenes=("room0",))
@@ -90,7 +93,7 @@ def test_another_similarity_frame_scores_the_same(rooms, tmp_path):
 
 @dataclass
 class Turned(layouts.Oracle):
-    """Every second camera is turned about its own axis by so many degrees."""
+    """The second camera is turned about its own axis by so many degrees."""
 
     degrees: float = 4.5
 
@@ -99,12 +102,12 @@ class Turned(layouts.Oracle):
         a = np.radians(self.degrees)
         turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]], np.float32)
         poses = said.world_to_camera.copy()
-        poses[1::2, :3] = turn @ poses[1::2, :3]
+        poses[1, :3] = turn @ poses[1, :3]
         return replace(said, world_to_camera=poses)
 
 
 def test_a_known_perturbation_gives_the_known_score(rooms, tmp_path):
-    """Of the six pairs of four cameras, four join a turned one to one that is not.
+    """Of the six pairs of four cameras, three have the turned one.
 
     A turn about the viewing axis by 4.5 degrees turns the direction of translation by less. So those pairs are wrong
     by 4.5 degrees, and right in the steps 5 to 30: 26 of 30, and 1 of 5.
@@ -113,7 +116,7 @@ def test_a_known_perturbation_gives_the_known_score(rooms, tmp_path):
     work = find_work([rooms], "pose", options)
     model = Turned([work[0].scene], layouts.box_depth(1.0), None, compat=False)
     (outcome,) = run(work, model, options, RunFolder(tmp_path / "run"))
-    share = 4 / 6
+    share = 3 / 6
     assert outcome.metrics["auc30"] == pytest.approx(1 - share * 4 / 30)
     assert outcome.metrics["auc05"] == pytest.approx(1 - share * 4 / 5)
     assert outcome.metrics["auc03"] == pytest.approx(1 - share)
@@ -280,8 +283,8 @@ def test_an_empty_surface_fails_in_sane_and_is_random_points_in_compat(rooms, tm
             assert np.isfinite(outcome.metrics["acc"])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
-def test_depth_that_is_none_does_not_disturb(value, rooms, tmp_path):
+@pytest.mark.usefixtures("few_samples")
+def test_depth_that_is_none_does_not_disturb(rooms, tmp_path):
     pytest.importorskip("open3d")
 
     @dataclass
@@ -290,14 +293,13 @@ def test_depth_that_is_none_does_not_disturb(value, rooms, tmp_path):
             said = super().answer(question)
             maps = tuple(depth.copy() for depth in said.depth)
             for depth in maps:
-                depth[:6] = value
+                depth[:2], depth[2:4], depth[4:6] = np.nan, np.inf, -1
             return replace(said, depth=maps)
 
     options = BenchOptions(scenes=("room0",))
     work = find_work([rooms], "recon_posed", options)
-    (outcome,) = run(
-        work, Holes([work[0].scene], layouts.box_depth(1.0), None, compat=False), options, RunFolder(tmp_path / "run")
-    )
+    model = Holes([work[0].scene], layouts.box_depth(1.0), None, compat=False)
+    (outcome,) = run(work, model, options, RunFolder(tmp_path / "run"))
     assert outcome.metrics["precision"] == 1
     assert 0.8 < outcome.metrics["recall"] < 1
 
@@ -307,6 +309,7 @@ def test_a_killed_run_goes_on_where_it_was(rooms, tmp_path):
     script = """
 import sys, time
 from pathlib import Path
+from types import ModuleType
 from anyview.bench.options import BenchOptions
 from anyview.bench.results import RunFolder
 from anyview.bench.rivals.constant import Constant
@@ -365,3 +368,32 @@ def test_time_and_memory_are_kept(rooms, tmp_path):
         assert 0 < outcome.seconds < time.perf_counter() - started
         assert outcome.peak_bytes > 2**20
         assert outcome.frames == 4
+
+
+def test_a_cluster_gets_a_part_for_each_worker(monkeypatch):
+    """The calls that Ray gets, with a stand-in that does the work here."""
+    from anyview.bench.processes import run_on_cluster, shards
+
+    asked = {}
+
+    class Remote:
+        def __init__(self, work):
+            self.work = work
+
+        def remote(self, *arguments):
+            return lambda: self.work(*arguments)
+
+    stand_in = ModuleType("ray")
+    stand_in.is_initialized = lambda: "address" in asked
+    stand_in.init = lambda **options: asked.update(options)
+    stand_in.remote = lambda **options: asked.update(options) or Remote
+    stand_in.get = lambda promises: [promise() for promise in promises]
+    monkeypatch.setitem(sys.modules, "ray", stand_in)
+    assert run_on_cluster(lambda part, factor: part * factor, [(p, 2) for p in shards(2)], gpus=0.5) == [
+        "1/21/2",
+        "2/22/2",
+    ]
+    assert (asked["address"], asked["num_gpus"]) == ("auto", 0.5)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r'a run on a cluster needs ray: pip install "anyview\[cluster\]"'):
+        run_on_cluster(len, [("a",)], gpus=0.0)

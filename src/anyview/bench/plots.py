@@ -91,7 +91,7 @@ def draw_curves(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -
     end = max((max(line.x) for line in lines), default=1.0) or 1.0
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
-    def place(x: Number, y: Number) -> tuple[float, float]:
+    def place(x: Number, y: Number) -> tuple[Number, Number]:
         return LEFT + (right - LEFT) * x / end, bottom - (bottom - TOP) * y
 
     canvas.text(LEFT, TOP / 2, title, 16)
@@ -124,7 +124,7 @@ def nice_ticks(end: Number, most: int = 8) -> list[float]:
 
 
 def draw_bars(title: str, groups: Sequence[tuple[str, Sequence[float | None]]], names: Sequence[str]) -> Image.Image:
-    """Draw a group of bars for every scene, one bar for every run; None is a scene that failed."""
+    """Draw a group of bars for every scene, one bar for every run; None has failed, NaN was not run."""
     group_height = len(names) * BAR + BAR_GAP
     height = TOP + len(groups) * group_height + 20 * len(names) + 24
     canvas = Canvas(WIDTH, height)
@@ -140,6 +140,9 @@ def draw_bars(title: str, groups: Sequence[tuple[str, Sequence[float | None]]], 
             y = top + number * BAR
             if value is None:
                 canvas.text(BAR_LABEL + 4, y + BAR / 2, "failed", 11, "#b00020")
+                continue
+            if math.isnan(value):
+                canvas.text(BAR_LABEL + 4, y + BAR / 2, "not run", 11, "#777777")
                 continue
             length = reach * min(value / end, 1) if math.isfinite(value) else reach
             canvas.box(BAR_LABEL, y + 1, BAR_LABEL + max(length, 1), y + BAR - 2, COLORS[number % len(COLORS)])
@@ -201,7 +204,7 @@ def write_plots(
                 ]
                 if entries:
                     suffix = f"_{number + 1}" if len(runs) > 1 else ""
-                    drawn[f"{stem}_worst{suffix}"] = draw_worst(f"{run.name}: worst scenes of {title}", entries)
+                    drawn[f"{stem}_worst{suffix}"] = draw_worst(f"{run.name}, worst scenes first: {title}", entries)
     paths = []
     for name, image in drawn.items():
         path = folder / f"{name}.png"
@@ -238,7 +241,7 @@ def _groups(chosen: Mapping[Run, Sequence[Outcome]], metric: str) -> list[tuple[
     scenes = dict.fromkeys(outcome.scene for outcomes in chosen.values() for outcome in outcomes)
     found = [{outcome.scene: outcome for outcome in outcomes} for outcomes in chosen.values()]
     return [
-        (scene, [by_scene[scene].metrics.get(metric) if scene in by_scene else None for by_scene in found])
+        (scene, [by_scene[scene].metrics.get(metric) if scene in by_scene else math.nan for by_scene in found])
         for scene in scenes
     ]
 

@@ -267,7 +267,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"no such results: {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since NumPy leaves a file open that it finds to be no archive.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except _BROKEN as error:
         raise ValueError(f"{path} is corrupt ({' '.join(str(error).split())})") from error
