@@ -19,6 +19,7 @@ import av
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -194,6 +195,14 @@ class TestPredict:
         assert lines[2] == f"wrote out/results.npz ({size:.1f} MB)"
         assert re.fullmatch(r"wrote 3 files in out/depth_png \(0\.\d MB\)", lines[3])
         assert len(lines) == 5
+
+    @pytest.mark.skipif("mesh" not in WRITABLE, reason="Open3D below 0.20 has no wheel for this Python")
+    def test_the_summary_describes_the_mesh(self, predict):
+        photos()
+        lines = predict("photos", "--mesh-voxel", 0.05, formats="mesh").output.splitlines()
+        faces = len(trimesh.load("out/mesh.ply", process=False).faces)
+        assert lines[2] == f"mesh of {faces:,} faces, not watertight, voxels of 0.05 (arbitrary)"
+        assert lines[3].startswith("wrote out/mesh.ply (")
 
     def test_the_results_are_those_of_the_library(self, predict, models):
         photos()

@@ -106,12 +106,12 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
         if name not in FORMATS:
             raise ValueError(f"unknown format {name!r}: {nearest_names(name, FORMATS)}")
         package = FORMATS[name].package
-        if package and not importlib.util.find_spec(package):
-            raise ImportError(f'format {name!r} needs {package}: pip install "anyview[{name}]"')
         if package == "open3d":
             from anyview.fusion.tsdf import check_open3d
 
             check_open3d()
+        elif package and not importlib.util.find_spec(package):
+            raise ImportError(f'format {name!r} needs {package}: pip install "anyview[{name}]"')
     _check_options(options)
     check_folder(folder)
 
