@@ -56,8 +56,10 @@ def test_published_layouts_run_with_a_model(dataset, nano, fake_data, tmp_path):
 
 
 @pytest.mark.usefixtures("few_samples")
-def test_geometry_runs_with_a_model_in_both_modes(nano, fake_data, tmp_path):
+def test_geometry_runs_with_a_model_in_both_modes(nano, fake_data, tmp_path, monkeypatch):
+    """Random weights see no baseline, and the true one makes their scene huge: that is said instead of tried."""
     pytest.importorskip("open3d")
+    monkeypatch.setattr("anyview.bench.geometry.available_memory", lambda _: 2**27)
     for task in ("recon_unposed", "recon_posed"):
         for protocol in ("sane", "compat"):
             code, output, errors = bench(
@@ -67,6 +69,7 @@ def test_geometry_runs_with_a_model_in_both_modes(nano, fake_data, tmp_path):
             )
             status = json.loads(output)[-1]["rows"][0]["status"]
             assert code == (0 if status == "ok" else 1), (output, errors)
+            assert status == "ok" or "the aligned depth is far larger than the scene" in status
 
 
 def test_runs_are_compared_with_plots(nano, tmp_path):

@@ -397,3 +397,18 @@ def test_a_cluster_gets_a_part_for_each_worker(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'a run on a cluster needs ray: pip install "anyview\[cluster\]"'):
         run_on_cluster(len, [("a",)], gpus=0.0)
+
+
+def test_blocks_are_counted_where_the_surface_is():
+    """A wall 2 m ahead, 2 m × 1.5 m large, in blocks of 0.32 m: 7 × 5 of them, from -1 to 1 and -0.75 to 0.75."""
+    from anyview.bench.datasets.scannetpp import RECIPE
+    from anyview.bench.geometry import touched_blocks
+
+    matrix = np.array([[640.0, 0, 320], [0, 640, 240], [0, 0, 1]])
+    depth = np.full((480, 640), 2.0, np.float32)
+    assert len(touched_blocks(depth, matrix, np.eye(4), RECIPE)) == 8 * 6
+    depth[:240] = np.nan
+    assert len(touched_blocks(depth, matrix, np.eye(4), RECIPE)) == 8 * 3
+    moved = np.eye(4)
+    moved[0, 3] = -1.0  # the camera stands a metre to the right: the wall reaches from 0 to 2
+    assert len(touched_blocks(depth, matrix, moved, RECIPE)) == 7 * 3
