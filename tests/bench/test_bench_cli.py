@@ -100,7 +100,7 @@ def test_depth_of_single_pictures(nano, tmp_path):
         *("--resolution", 56, "--format", "csv", "--published"),
     )
     assert code == 0
-    assert "Teacher [arXiv v1, Table 4],delta1" in output
+    assert '"Teacher [arXiv v1, Table 4]",delta1' in output
 
 
 def test_a_failed_scene_makes_the_exit_code_1(tmp_path):
