@@ -256,7 +256,7 @@ def test_the_command_line_has_the_known_options(golden):
     """Options appear and disappear on purpose only: a wanted change goes into the file together with the CHANGELOG."""
     now = [
         f"{command} {option}"
-        for command in ("convert", "demo", "models", "predict", "render", "synth", "train")
+        for command in ("bench", "convert", "demo", "models", "predict", "render", "synth", "train")
         for option in sorted(command_options(command))
     ]
     known = (golden / "cli_options.txt").read_text().splitlines()
