@@ -869,7 +869,7 @@ class TestDemo:
         assert ran.code == 0
         first, second, *_ = ran.output.splitlines()
         assert first.startswith("NOTE: no trained da3-nano comes with this version: its weights are random")
-        assert second.startswith("1 view of 140×112 pixels with da3-nano (random weights)")
+        assert second.startswith("1 view of 112×84 pixels with da3-nano (random weights)")
         assert sorted(path.name for path in Path("out").iterdir()) == [
             *("depth_vis", "points.ply", "report.png", "results.npz", "scene.glb", "transforms")
         ]

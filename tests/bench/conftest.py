@@ -2,7 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import layouts
+import fake_sets
 import pytest
 
 from anyview.bench import runner
@@ -22,7 +22,7 @@ def fake_data(tmp_path_factory) -> Callable[..., Path]:
         if key not in written:
             written[key] = tmp_path_factory.mktemp("data") / name
             written[key].mkdir()
-            (layouts.write_eth3d_consistent if consistent else layouts.LAYOUTS[name].write)(written[key])
+            (fake_sets.write_eth3d_consistent if consistent else fake_sets.LAYOUTS[name].write)(written[key])
         return written[key]
 
     return folder
@@ -40,8 +40,8 @@ def perfect_run(
     data: str, dataset: str, task: Task, options: BenchOptions, folder: Path, **oracle: object
 ) -> list[Outcome]:
     """Score a model that knows the truth."""
-    layout = layouts.LAYOUTS[dataset]
+    layout = fake_sets.LAYOUTS[dataset]
     work = runner.find_work([data], task, options)
     settings = {"size": layout.network_size, "compat": options.protocol == "compat", **oracle}
-    model = layouts.Oracle([item.scene for item in work], layout.depth, **settings)
+    model = fake_sets.Oracle([item.scene for item in work], layout.depth, **settings)
     return runner.run(work, model, options, RunFolder(folder))

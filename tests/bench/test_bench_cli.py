@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 
-import layouts
+import fake_sets
 import pytest
 from PIL import Image
 
@@ -39,7 +39,7 @@ def refused(*arguments: object) -> str:
     return line.removeprefix("anyview: ")
 
 
-@pytest.mark.parametrize("dataset", layouts.LAYOUTS)
+@pytest.mark.parametrize("dataset", fake_sets.LAYOUTS)
 def test_published_layouts_run_with_a_model(dataset, nano, fake_data, tmp_path):
     data = f"{dataset}:{fake_data(dataset)}"
     settings = ("--model", nano, "-o", tmp_path / "run", "--resolution", 56, "--max-frames", 3, "--device", "cpu")
@@ -74,7 +74,7 @@ def test_geometry_runs_with_a_model_in_both_modes(nano, fake_data, tmp_path, mon
 
 def test_runs_are_compared_with_plots(nano, tmp_path):
     (tmp_path / "data").mkdir()
-    layouts.write_scene_json(tmp_path / "data")
+    fake_sets.write_scene_json(tmp_path / "data")
     data = f"scene_json:{tmp_path / 'data'}"
     for model, name in ((nano, "ours"), ("constant", "constant")):
         code, *_ = bench("pose", "--data", data, "-m", model, "-o", tmp_path / name, "--resolution", 56)
@@ -94,7 +94,7 @@ def test_runs_are_compared_with_plots(nano, tmp_path):
 
 def test_depth_of_single_pictures(nano, tmp_path):
     (tmp_path / "data").mkdir()
-    layouts.write_single_sintel(tmp_path / "data")
+    fake_sets.write_single_sintel(tmp_path / "data")
     code, output, _ = bench(
         *("depth", "--data", f"sintel:{tmp_path / 'data'}", "-m", nano, "-o", tmp_path / "run"),
         *("--resolution", 56, "--format", "csv", "--published"),
@@ -106,7 +106,7 @@ def test_depth_of_single_pictures(nano, tmp_path):
 def test_a_failed_scene_makes_the_exit_code_1(tmp_path):
     pytest.importorskip("pycolmap")
     (tmp_path / "data").mkdir()
-    layouts.write_scene_json(tmp_path / "data", count=2, depth=False)
+    fake_sets.write_scene_json(tmp_path / "data", count=2, depth=False)
     for index in range(2):
         Image.new("RGB", (64, 48), (90, 90, 90 + index)).save(tmp_path / "data" / "room" / "images" / f"{index}.png")
     code, output, errors = bench(

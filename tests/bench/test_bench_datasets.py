@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import cv2
-import layouts
+import fake_sets
 import numpy as np
 import pytest
 
@@ -30,12 +30,12 @@ def copy_of(fake_data, name: str, tmp_path: Path) -> Path:
     return Path(shutil.copytree(fake_data(name), tmp_path / name))
 
 
-@pytest.mark.parametrize("name", layouts.LAYOUTS)
+@pytest.mark.parametrize("name", fake_sets.LAYOUTS)
 @pytest.mark.parametrize("protocol", ["sane", "compat"])
 def test_true_depth_and_masks_fit_the_cameras(name, protocol, fake_data):
     """Every frame's depth is that of the formula under its camera, and masks have the size that depth is fused at."""
     scene = loaded(name, fake_data(name, protocol), protocol=protocol)
-    layout = layouts.LAYOUTS[name]
+    layout = fake_sets.LAYOUTS[name]
     frame = scene.frames[1]
     height, width = frame.read_size()
     assert frame.read_picture().shape == (height, width, 3)
@@ -61,7 +61,7 @@ def test_the_reference_view_of_dtu_is_at_position_33(fake_data):
 
 
 def test_eth3d_leaves_frames_out_and_masks_by_value(tmp_path):
-    layouts.write_eth3d_relief(tmp_path)
+    fake_sets.write_eth3d_relief(tmp_path)
     scene = loaded("eth3d", tmp_path, protocol="compat")
     assert [frame.name[-7:-4] for frame in scene.frames] == [str(number) for number in range(420, 427)]
     valid = scene.frames[0].read_valid()
@@ -72,7 +72,7 @@ def test_eth3d_leaves_frames_out_and_masks_by_value(tmp_path):
 
 def test_a_fisheye_camera_is_straightened_in_sane(tmp_path):
     """Its picture is wider than the pinhole camera's, so that all of this has a source, further inside."""
-    layouts.write_eth3d(tmp_path)
+    fake_sets.write_eth3d(tmp_path)
     frame = loaded("eth3d", tmp_path).frames[0]
     valid, raw = frame.read_valid(), loaded("eth3d", tmp_path, protocol="compat").frames[0].read_valid()
     assert valid.sum() > raw.sum()
@@ -82,7 +82,7 @@ def test_a_fisheye_camera_is_straightened_in_sane(tmp_path):
 
 
 def test_a_header_of_another_length_shifts_compat_only(tmp_path):
-    layouts.write_eth3d(tmp_path)
+    fake_sets.write_eth3d(tmp_path)
     file = tmp_path / "courtyard" / "dslr_calibration_jpg" / "images.txt"
     file.write_text("# one more line\n" + file.read_text())
     assert len(loaded("eth3d", tmp_path)) == 8
@@ -91,7 +91,7 @@ def test_a_header_of_another_length_shifts_compat_only(tmp_path):
 
 
 def test_eth3d_dispatches_on_the_camera_model_in_sane(tmp_path):
-    layouts.write_eth3d(tmp_path)
+    fake_sets.write_eth3d(tmp_path)
     file = tmp_path / "courtyard" / "dslr_calibration_jpg" / "cameras.txt"
     file.write_text(file.read_text().replace("THIN_PRISM_FISHEYE 144 96 120 120", "SIMPLE_RADIAL 144 96 120"))
     intrinsics = loaded("eth3d", tmp_path).frames[0].intrinsics
@@ -200,11 +200,11 @@ def test_one_root_holds_the_published_folders(fake_data, tmp_path):
         open_benchmark(f"da3-bench:{tmp_path / 'eth3d'}", "pose", "sane")
 
 
-@pytest.mark.parametrize("name", layouts.SINGLE)
+@pytest.mark.parametrize("name", fake_sets.SINGLE)
 def test_single_pictures_have_depth(name, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
-    layouts.SINGLE[name](tmp_path)
+    fake_sets.SINGLE[name](tmp_path)
     reader = opened(name, tmp_path, task="depth")
     assert reader.tasks == ("depth",)
     for scene in map(reader.load, reader.scenes()):
@@ -216,17 +216,17 @@ def test_single_pictures_have_depth(name, tmp_path):
 
 
 def test_depth_is_decoded_as_published(tmp_path):
-    layouts.write_single_sunrgbd(tmp_path)
+    fake_sets.write_single_sunrgbd(tmp_path)
     depth = single_pictures.read_sun_depth(tmp_path / "kv1" / "scene0" / "depth" / "a.png")
     assert depth[0, [0, -1]].tolist() == pytest.approx([0.5, 8.0])
-    layouts.write_single_kitti(tmp_path)
+    fake_sets.write_single_kitti(tmp_path)
     frame = loaded("kitti", tmp_path, "depth").frames[0]
     assert frame.read_depth()[[0, -1], 0].tolist() == pytest.approx([90, 4], abs=1 / 256)
     assert frame.intrinsics.tolist() == [[721, 0, 609], [0, 721, 172], [0, 0, 1]]
 
 
 def test_a_cut_map_of_sintel_is_refused(tmp_path):
-    layouts.write_single_sintel(tmp_path)
+    fake_sets.write_single_sintel(tmp_path)
     file = tmp_path / "training" / "depth" / "alley_1" / "frame_0001.dpt"
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(ValueError, match="no depth map of Sintel, or cut off"):
@@ -234,7 +234,7 @@ def test_a_cut_map_of_sintel_is_refused(tmp_path):
 
 
 def test_view_synthesis_has_targets_and_context(tmp_path):
-    layouts.write_transforms(tmp_path)
+    fake_sets.write_transforms(tmp_path)
     scene = loaded("dl3dv", tmp_path, task="view_syn")
     assert len(scene) == 12 + 3
     assert scene.targets == (12, 13, 14)
@@ -247,7 +247,7 @@ def test_view_synthesis_has_targets_and_context(tmp_path):
 
 @pytest.mark.parametrize("name", ["tanks_and_temples", "megadepth"])
 def test_only_published_scenes_of_view_synthesis_count(name, tmp_path):
-    layouts.write_transforms(tmp_path, "Courthouse")
+    fake_sets.write_transforms(tmp_path, "Courthouse")
     with pytest.raises(ValueError, match=f"holds none of the scenes of {name}"):
         opened(name, tmp_path, "view_syn").scenes()
 
@@ -265,13 +265,13 @@ def test_synthetic_scenes_are_the_same_always():
 def test_folders_of_training_data_are_read(tmp_path):
     from anyview.bench.geometry import read_truth
 
-    layouts.write_scene_json(tmp_path)
+    fake_sets.write_scene_json(tmp_path)
     reader = opened("scene_json", tmp_path)
     assert reader.tasks == ("pose", "recon_unposed", "recon_posed", "depth")
     points = read_truth(reader.load("room"), "sane")
-    on_walls = np.abs(np.abs(points) / layouts.BOX - 1).min(-1)
+    on_walls = np.abs(np.abs(points) / fake_sets.BOX - 1).min(-1)
     assert on_walls.max() < 0.02
-    layouts.write_scene_json(tmp_path / "poses", depth=False)
+    fake_sets.write_scene_json(tmp_path / "poses", depth=False)
     assert opened("scene_json", tmp_path / "poses").tasks == ("pose",)
 
 
@@ -292,7 +292,7 @@ def test_every_data_set_can_be_opened_for_some_task(tmp_path):
 
 def test_compat_reads_a_rotated_picture_as_turned(tmp_path):
     """Q30, for the size of fusion."""
-    layouts.write_eth3d(tmp_path)
+    fake_sets.write_eth3d(tmp_path)
     path = tmp_path / "courtyard" / "images" / "dslr_images" / "DSC_0286.JPG"
     from PIL import Image
 

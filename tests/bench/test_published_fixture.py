@@ -1,6 +1,6 @@
-"""The end-to-end fixture of the benchmark (A.5): the published evaluator's numbers from fake folders in its layouts."""
+"""The end-to-end fixture of the benchmark (A.5): the published evaluator's numbers from fake folders in its fake_sets."""
 
-import layouts
+import fake_sets
 import pytest
 
 from anyview.bench.options import BenchOptions
@@ -31,7 +31,7 @@ def test_surfaces_score_as_published(dataset, fake_data, tmp_path):
     pytest.importorskip("open3d")
     data = fake_data(dataset)
     if dataset == "eth3d" and not (data / "relief").exists():
-        layouts.write_eth3d_relief(data)
+        fake_sets.write_eth3d_relief(data)
     for column, task in enumerate(("recon_unposed", "recon_posed")):
         for outcome in perfect_run(f"{dataset}:{data}", dataset, task, COMPAT, tmp_path):
             expected = SURFACES[dataset][outcome.scene][column]
@@ -51,7 +51,7 @@ def test_dtu_scores_as_published(size, fake_data, tmp_path):
         assert outcome.metrics["acc"] == pytest.approx(to_predicted, abs=3e-4)
 
 
-@pytest.mark.parametrize("dataset", layouts.LAYOUTS)
+@pytest.mark.parametrize("dataset", fake_sets.LAYOUTS)
 @pytest.mark.parametrize("protocol", ["compat", "sane"])
 def test_perfect_poses_score_one(dataset, protocol, fake_data, tmp_path):
     options = BenchOptions(protocol=protocol)

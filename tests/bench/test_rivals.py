@@ -2,7 +2,7 @@
 
 import importlib.util
 
-import layouts
+import fake_sets
 import numpy as np
 import pytest
 import torch
@@ -24,8 +24,8 @@ def pictures(count: int = 2, height: int = 48, width: int = 64) -> tuple[Picture
 
 
 def known_cameras(count: int = 2) -> Cameras:
-    poses = np.stack(layouts.ring(count, 1.0, of=24))
-    return Cameras.from_arrays(poses, np.tile(layouts.pinhole(60, 32, 24), (count, 1, 1)))
+    poses = np.stack(fake_sets.ring(count, 1.0, of=24))
+    return Cameras.from_arrays(poses, np.tile(fake_sets.pinhole(60, 32, 24), (count, 1, 1)))
 
 
 def opened(name: str) -> Rival:

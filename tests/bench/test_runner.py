@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
-import layouts
+import fake_sets
 import numpy as np
 import pytest
 
@@ -30,13 +30,13 @@ SANE = BenchOptions()
 def rooms(tmp_path) -> str:
     """Several copies of a room, each with pictures of its own."""
     for index in range(ROOMS):
-        layouts.write_scene_json(tmp_path / "rooms" / f"{index}")
+        fake_sets.write_scene_json(tmp_path / "rooms" / f"{index}")
         (tmp_path / "rooms" / f"{index}" / "room").rename(tmp_path / "rooms" / f"room{index}")
     return f"scene_json:{tmp_path / 'rooms'}"
 
 
-def oracle(work, **changes) -> layouts.Oracle:
-    return layouts.Oracle([item.scene for item in work], layouts.box_depth(1.0), None, compat=False, **changes)
+def oracle(work, **changes) -> fake_sets.Oracle:
+    return fake_sets.Oracle([item.scene for item in work], fake_sets.box_depth(1.0), None, compat=False, **changes)
 
 
 def start(data: str, task, folder: Path, options: BenchOptions = SANE, **changes):
@@ -92,7 +92,7 @@ def test_another_similarity_frame_scores_the_same(rooms, tmp_path):
 
 
 @dataclass
-class Turned(layouts.Oracle):
+class Turned(fake_sets.Oracle):
     """The second camera is turned about its own axis by so many degrees."""
 
     degrees: float = 4.5
@@ -114,7 +114,7 @@ def test_a_known_perturbation_gives_the_known_score(rooms, tmp_path):
     """
     options = BenchOptions(scenes=("room0",))
     work = find_work([rooms], "pose", options)
-    model = Turned([work[0].scene], layouts.box_depth(1.0), None, compat=False)
+    model = Turned([work[0].scene], fake_sets.box_depth(1.0), None, compat=False)
     (outcome,) = run(work, model, options, RunFolder(tmp_path / "run"))
     share = 3 / 6
     assert outcome.metrics["auc30"] == pytest.approx(1 - share * 4 / 30)
@@ -123,7 +123,7 @@ def test_a_known_perturbation_gives_the_known_score(rooms, tmp_path):
 
 
 @dataclass
-class Moody(layouts.Oracle):
+class Moody(fake_sets.Oracle):
     """Fails on the second question."""
 
     def answer(self, question: Question) -> Answer:
@@ -136,7 +136,7 @@ class Moody(layouts.Oracle):
 def test_a_scene_that_fails_is_not_averaged_away(rooms, tmp_path):
     options = BenchOptions()
     work = find_work([rooms], "pose", options)
-    model = Moody([item.scene for item in work], layouts.box_depth(1.0), None, compat=False)
+    model = Moody([item.scene for item in work], fake_sets.box_depth(1.0), None, compat=False)
     outcomes = by_scene(run(work, model, options, RunFolder(tmp_path / "run")))
     assert outcomes["room1"].reason == "no idea at all"
     text = render(scenes(read_run(tmp_path / "run")), "text")
@@ -155,7 +155,7 @@ def test_compat_writes_the_published_form(fake_data, tmp_path):
     data = f"dtu64:{fake_data('dtu64')}"
     options = BenchOptions(protocol="compat")
     work = find_work([data], "pose", options)
-    model = layouts.Oracle([work[0].scene], layouts.sphere_depth, (42, 56), compat=True)
+    model = fake_sets.Oracle([work[0].scene], fake_sets.sphere_depth, (42, 56), compat=True)
     run(work, model, options, RunFolder(tmp_path))
     document = json.loads((tmp_path / "metric_results" / "dtu64_pose.json").read_text())
     scores = {"auc30": 1.0, "auc15": 1.0, "auc05": 1.0, "auc03": 1.0}
@@ -240,7 +240,7 @@ def test_views_without_a_pose_count_as_wrong(rooms, tmp_path):
     work = find_work([rooms], "pose", options)
 
     @dataclass
-    class Lost(layouts.Oracle):
+    class Lost(fake_sets.Oracle):
         def answer(self, question: Question) -> Answer:
             said = super().answer(question)
             poses = said.world_to_camera.copy()
@@ -249,14 +249,14 @@ def test_views_without_a_pose_count_as_wrong(rooms, tmp_path):
 
     for protocol in ("sane", "compat"):
         chosen = replace(options, protocol=protocol)
-        model = Lost([work[0].scene], layouts.box_depth(1.0), None, compat=protocol == "compat")
+        model = Lost([work[0].scene], fake_sets.box_depth(1.0), None, compat=protocol == "compat")
         (outcome,) = run(work, model, chosen, RunFolder(tmp_path / protocol))
         assert outcome.metrics["auc30"] == pytest.approx(3 / 6)
         assert "1 of 4 views without a pose" in outcome.notes
 
 
 @dataclass
-class Empty(layouts.Oracle):
+class Empty(fake_sets.Oracle):
     """No depth anywhere."""
 
     identity: dict = field(default_factory=lambda: {"model": "empty"})
@@ -274,7 +274,7 @@ def test_an_empty_surface_fails_in_sane_and_is_random_points_in_compat(rooms, tm
         assert work[0].scene.read_recipe is not None
         small = replace(work[0].scene.read_recipe(), samples=2000)
         scene = replace(work[0].scene, read_recipe=lambda small=small: small)
-        model = Empty([scene], layouts.box_depth(1.0), None, compat=protocol == "compat")
+        model = Empty([scene], fake_sets.box_depth(1.0), None, compat=protocol == "compat")
         (outcome,) = run([replace(work[0], scene=scene)], model, options, RunFolder(tmp_path / protocol))
         if protocol == "sane":
             assert outcome.reason == "no depth could be fused: the surface is empty"
@@ -288,7 +288,7 @@ def test_depth_that_is_none_does_not_disturb(rooms, tmp_path):
     pytest.importorskip("open3d")
 
     @dataclass
-    class Holes(layouts.Oracle):
+    class Holes(fake_sets.Oracle):
         def answer(self, question: Question) -> Answer:
             said = super().answer(question)
             maps = tuple(depth.copy() for depth in said.depth)
@@ -298,7 +298,7 @@ def test_depth_that_is_none_does_not_disturb(rooms, tmp_path):
 
     options = BenchOptions(scenes=("room0",))
     work = find_work([rooms], "recon_posed", options)
-    model = Holes([work[0].scene], layouts.box_depth(1.0), None, compat=False)
+    model = Holes([work[0].scene], fake_sets.box_depth(1.0), None, compat=False)
     (outcome,) = run(work, model, options, RunFolder(tmp_path / "run"))
     assert outcome.metrics["precision"] == 1
     assert 0.8 < outcome.metrics["recall"] < 1

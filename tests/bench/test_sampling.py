@@ -1,4 +1,4 @@
-import layouts
+import fake_sets
 import numpy as np
 import pytest
 
@@ -40,7 +40,7 @@ def test_context_views_lie_far_apart():
 
 
 def test_turned_cameras_are_far_apart_too():
-    poses = np.stack(layouts.ring(1, 1.0) * 3)
+    poses = np.stack(fake_sets.ring(1, 1.0) * 3)
     poses[2, :3, :3] = np.diag([-1.0, -1, 1]) @ poses[2, :3, :3]
     poses[2, :3, 3] = np.diag([-1.0, -1, 1]) @ poses[2, :3, 3]  # turned by 180 degrees in its place
     assert choose_context(poses, 2) == [0, 2]

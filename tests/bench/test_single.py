@@ -1,6 +1,6 @@
 """Protocols of single-picture depth on small fakes."""
 
-import layouts
+import fake_sets
 import numpy as np
 import pytest
 
@@ -69,12 +69,12 @@ def scored(data: str, say, folder, **options):
     return work, run(work, model, chosen, RunFolder(folder))
 
 
-@pytest.mark.parametrize("name", [name for name in layouts.SINGLE if name != "eth3d"])
+@pytest.mark.parametrize("name", [name for name in fake_sets.SINGLE if name != "eth3d"])
 def test_scaled_and_shifted_truth_scores_one(name, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
     (tmp_path / "data").mkdir()
-    layouts.SINGLE[name](tmp_path / "data")
+    fake_sets.SINGLE[name](tmp_path / "data")
     for outcome in scored(f"{name}:{tmp_path / 'data'}", lambda depth: 3 * depth + 0.5, tmp_path / "run")[1]:
         assert outcome.reason is None
         assert outcome.metrics["delta1"] == 1
@@ -83,7 +83,7 @@ def test_scaled_and_shifted_truth_scores_one(name, tmp_path):
 
 def test_metric_protocols_align_nothing(tmp_path):
     (tmp_path / "data").mkdir()
-    layouts.write_single_sunrgbd(tmp_path / "data")
+    fake_sets.write_single_sunrgbd(tmp_path / "data")
     data = f"sunrgbd:{tmp_path / 'data'}"
     _, (outcome,) = scored(data, lambda depth: 1.1 * depth, tmp_path / "run", depth_protocol="unidepth-metric")
     # Predictions beyond the cap of 8 m are clamped to it, so that the farthest tenth is closer than 10 %.
@@ -93,7 +93,7 @@ def test_metric_protocols_align_nothing(tmp_path):
 
 def test_the_crop_of_kittis_benchmark_comes_before_the_model(tmp_path):
     (tmp_path / "data").mkdir()
-    layouts.write_single_kitti(tmp_path / "data")
+    fake_sets.write_single_kitti(tmp_path / "data")
     data = f"kitti:{tmp_path / 'data'}"
     work, (outcome,) = scored(data, lambda depth: depth, tmp_path / "run", depth_protocol="unidepth-metric")
     frame = work[0].scene.frames[0]
@@ -105,4 +105,4 @@ def test_the_crop_of_kittis_benchmark_comes_before_the_model(tmp_path):
 
 def test_families_name_published_sets_only():
     for family in FAMILIES.values():
-        assert set(family.rules) <= set(layouts.SINGLE)
+        assert set(family.rules) <= set(fake_sets.SINGLE)
