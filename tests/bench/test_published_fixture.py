@@ -1,4 +1,4 @@
-"""The end-to-end fixture of the benchmark (A.5): the published evaluator's numbers from fake folders in its fake_sets."""
+"""The end-to-end fixture of the benchmark (A.5): the published evaluator's numbers from fake folders in its layouts."""
 
 import fake_sets
 import pytest
