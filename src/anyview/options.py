@@ -1,4 +1,4 @@
-"""Every option of prediction, streaming and export, declared once; the command line and the docs derive from these classes.
+"""Every option of prediction, streaming and export, declared once; the command line and the docs derive from them.
 
 No torch here: ``anyview --help`` must answer at once.
 """

@@ -45,7 +45,7 @@ def noise(generator: torch.Generator, size: float) -> Similarity:
 
 
 def test_one_loop_spreads_a_drift_of_scale_evenly():
-    """Four nodes in a row, each step with 1 % too much scale, and a loop that knows better: each step gives up 3/4 %."""
+    """Each of three steps grows scale by 1 %, and a loop says that it did not grow: four edges share the difference."""
     one = torch.tensor(1.01, dtype=torch.float64)
     step = Similarity(one, torch.eye(3).double(), torch.zeros(3).double())
     edges = [Edge(index, index + 1, step, unit=1.0) for index in range(3)]
@@ -61,7 +61,10 @@ def test_derivatives_are_those_of_the_errors():
     generator = torch.Generator().manual_seed(3)
     nodes = stack_similarities(circle(4))
     edges = pose_graph._stack(
-        [replace(measure(circle(4), first, second, noise(generator, 0.3)), unit=2.5) for first, second in ((0, 1), (1, 3), (2, 0))]
+        [
+            replace(measure(circle(4), first, second, noise(generator, 0.3)), unit=2.5)
+            for first, second in ((0, 1), (1, 3), (2, 0))
+        ]
     )
     by_first, by_second = error_derivatives(nodes, edges)
 
@@ -119,8 +122,10 @@ def test_wrong_loops_have_no_say(false_loops):
     assert after < 0.1 * before
     assert (solution.weights[count - 1 : count + 13] > 0.5).all()
     wrong = [
-        edge for edge, weight in zip(edges[count + 13 :], solution.weights[count + 13 :], strict=True)
-        if weight > 0.5 and vector_from_rotation(truth[edge.first].rotation.mT @ truth[edge.second].rotation).norm() > 0.3
+        edge
+        for edge, weight in zip(edges[count + 13 :], solution.weights[count + 13 :], strict=True)
+        if weight > 0.5
+        and vector_from_rotation(truth[edge.first].rotation.mT @ truth[edge.second].rotation).norm() > 0.3
     ]
     assert wrong == []
 

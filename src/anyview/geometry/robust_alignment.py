@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 

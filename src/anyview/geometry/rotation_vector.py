@@ -7,7 +7,7 @@ from torch import Tensor
 from anyview.geometry.pose import quaternion_xyzw_from_matrix
 
 _SMALL = 1e-4
-"""Angles in radians below which series take the place of quotients of vanishing numbers; exact to float64's rounding."""
+"""Angle in radians below which series take the place of quotients of vanishing numbers; exact in float64."""
 
 
 def cross_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

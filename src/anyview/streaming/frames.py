@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -72,6 +72,7 @@ class WindowGeometry:
     units: Units = "arbitrary"
 
 
+@runtime_checkable
 class WindowPredictor(Protocol):
     """Whatever turns a few frames into geometry; networks do (`network.NetworkPredictor`)."""
 

@@ -4,6 +4,7 @@ A box is seen from within; pictures, depth and cameras are computed, and errors 
 learned, so thousands of frames take seconds.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,14 @@ class InjectedPredictor:
     name = "injected geometry"
 
     def __init__(
-        self, cameras: Cameras, height: int, width: int, errors: Errors = Errors(), *, seed: int = 0, metric: bool = False
+        self,
+        cameras: Cameras,
+        height: int,
+        width: int,
+        errors: Errors = Errors(),
+        *,
+        seed: int = 0,
+        metric: bool = False,
     ) -> None:
         self.cameras = Cameras(cameras.world_to_camera.double(), cameras.intrinsics.double())
         self.height, self.width, self.errors, self.seed, self.metric = height, width, errors, seed, metric
@@ -122,7 +130,10 @@ class InjectedPredictor:
         return WindowGeometry(views, descriptors, "metres" if self.metric else "arbitrary")
 
     def _with_errors(
-        self, camera_to_world: Float[Tensor, "views 4 4"], depth: Float[Tensor, "views height width"], generator: torch.Generator
+        self,
+        camera_to_world: Float[Tensor, "views 4 4"],
+        depth: Float[Tensor, "views height width"],
+        generator: torch.Generator,
     ) -> tuple[Float[Tensor, "views 4 4"], Float[Tensor, "views height width"]]:
         errors, count = self.errors, len(depth)
 
@@ -143,7 +154,7 @@ class InjectedPredictor:
 
     def _descriptor(self, index: int) -> Float[Tensor, " channels"]:
         """Describe a place by random waves of position and direction; views of one place get similar ones."""
-        generator = torch.Generator().manual_seed(hash((self.seed, "place", index)) % 2**63)
+        generator = torch.Generator().manual_seed(hash((self.seed, -1, index)) % 2**63)
         if float(torch.rand(1, generator=generator)) < self.errors.false_places:
             index = int(torch.randint(len(self.cameras), (1,), generator=generator))
         camera_to_world = rigid_inverse(self.cameras.world_to_camera[index])
@@ -156,7 +167,7 @@ class InjectedPredictor:
 
 def _overlaid(camera_to_world: Float[Tensor, "views 4 4"], index: Sequence[int]) -> Float[Tensor, "views 4 4"]:
     """Put the frames after the longest gap onto those before it, as a network does that takes two places for one."""
-    gaps = [later - earlier for earlier, later in zip(index[:-1], index[1:], strict=True)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(index)]
     if not gaps or max(gaps) < 2:
         return camera_to_world
     start = gaps.index(max(gaps)) + 1

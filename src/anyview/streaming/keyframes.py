@@ -15,7 +15,5 @@ def thumbnail(pixels: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, 
 
 
 def change(first: Float[np.ndarray, "side side"], second: Float[np.ndarray, "side side"]) -> float:
-    """Compare thumbnails: the mean difference after brightness is made equal, 0 to 1, so that a passing cloud counts
-    for nothing.
-    """
+    """Compare thumbnails: the mean difference, 0 to 1, after brightness is made equal; a passing cloud is no change."""
     return float(np.abs((first - first.mean()) - (second - second.mean())).mean())

@@ -61,7 +61,9 @@ class KnownPoses:
         theirs = "names" if self.by_name else "positions"
         if self.times_s:
             theirs = f"times {self.times_s[0]:.2f} to {self.times_s[-1]:.2f} s (within {self.tolerance_s:g} s)"
-        raise ValueError(f"none of the {len(self)} known poses belongs to a frame: they have {theirs}, the source {ours}")
+        raise ValueError(
+            f"none of the {len(self)} known poses belongs to a frame: they have {theirs}, the source {ours}"
+        )
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,7 @@ class Anchor:
     """Whether the known poses say how large the window is."""
 
 
-def anchor_window(
-    predicted: Float[Tensor, "views 4 4"], known: Sequence[Float[Tensor, "4 4"] | None]
-) -> Anchor | None:
+def anchor_window(predicted: Float[Tensor, "views 4 4"], known: Sequence[Float[Tensor, "4 4"] | None]) -> Anchor | None:
     """Fit a window's cameras to the known ones among them; None where there are none."""
     views = [view for view, pose in enumerate(known) if pose is not None]
     if not views:
@@ -85,9 +85,7 @@ def anchor_window(
     return Anchor(found.similarity, found.scale_known)
 
 
-def rig_scale(
-    world_to_camera: Float[Tensor, "views 4 4"], indices: Sequence[int], baseline: float
-) -> float | None:
+def rig_scale(world_to_camera: Float[Tensor, "views 4 4"], indices: Sequence[int], baseline: float) -> float | None:
     """Return the factor that gives the pairs of a stereo rig, frames 2k and 2k + 1, their distance (the median's).
 
     None where a window holds no whole pair.

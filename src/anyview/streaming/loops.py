@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anyview.geometry.alignment import Similarity
 from anyview.geometry.camera import project, unproject_to_world
 from anyview.streaming.frames import PosedViews, StreamFrame, WindowPredictor
 from anyview.streaming.pose_graph import Edge
@@ -161,5 +160,3 @@ def _stored_views(rows: Sequence[int], scene: SceneMap, store: StreamStore) -> P
 def same_edge(edges: Sequence[Edge], first: int, second: int) -> bool:
     """Whether there is an edge between two windows already."""
     return any(edge.first == first and edge.second == second for edge in edges)
-
-

@@ -109,7 +109,9 @@ def edge_errors(nodes: Similarity, edges: _Edges) -> Float[Tensor, "edges 7"]:
     return raw / edges.deviation[:, None]
 
 
-def error_derivatives(nodes: Similarity, edges: _Edges) -> tuple[Float[Tensor, "edges 7 7"], Float[Tensor, "edges 7 7"]]:
+def error_derivatives(
+    nodes: Similarity, edges: _Edges
+) -> tuple[Float[Tensor, "edges 7 7"], Float[Tensor, "edges 7 7"]]:
     """Differentiate `edge_errors` by small changes of both nodes, made from the right as `move` makes them."""
     relative = _take(nodes, edges.first).inverse().compose(_take(nodes, edges.second))
     measured = edges.measured

@@ -9,7 +9,7 @@ EXAMPLES = 3
 
 
 class Faults:
-    """Counts what went wrong with a source, and describes the first ones of each kind. Takes no more memory with time."""
+    """Counts what went wrong with a source, and describes the first ones of each kind."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

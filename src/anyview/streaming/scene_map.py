@@ -24,7 +24,7 @@ SEAM_DEVIATION = 0.01
 LOOP_DEVIATION = 0.02
 ANCHOR_DEVIATION = 0.002
 GAUGE_DEVIATION = 1e-4
-"""Of the edges of the graph; only their proportions matter, but for robust edges, where they say what counts as wrong."""
+"""Of the edges of the graph: their proportions matter, and for robust edges, what counts as wrong."""
 SMALL_MOVE = 1e-7
 """Relative change of a window's place in the world below which it counts as unmoved."""
 
@@ -218,7 +218,9 @@ def record_to_arrays(record: WindowRecord) -> Arrays:
     arrays["units"] = np.array(record.units)
     if record.seam is not None:
         seam = record.seam
-        arrays["seam"] = np.concatenate([_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation]])
+        arrays["seam"] = np.concatenate(
+            [_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation]]
+        )
     if record.anchor is not None:
         arrays["anchor"] = np.append(_to_numbers(record.anchor.similarity), record.anchor.scale_known)
     if record.loops:
@@ -264,9 +266,7 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
 def rows_to_arrays(rows: FrameRows) -> Arrays:
     """Flatten rows for a file."""
     arrays = {field.name: getattr(rows, field.name) for field in fields(FrameRows)}
-    return {
-        name: np.array(value, str) if isinstance(value, tuple) else value.numpy() for name, value in arrays.items()
-    }
+    return {name: np.array(value, str) if isinstance(value, tuple) else value.numpy() for name, value in arrays.items()}
 
 
 def rows_from_arrays(arrays: Mapping[str, np.ndarray]) -> FrameRows:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import cv2
@@ -36,6 +36,7 @@ FEWEST_GAPS = 5
 """Gaps between frames, the latest ones, whose median is the usual one; and how many it takes."""
 
 
+@runtime_checkable
 class FrameSource(Protocol):
     """Frames in order, once. `live` ones cannot be read again: what is not taken is lost."""
 
@@ -59,7 +60,8 @@ def open_source(
 
     Args:
         source: A folder of pictures, a pattern, a video file, the number of a camera, an address (rtsp://, http://, …),
-            or an iterable of pictures: arrays, `Picture`, or pairs of time in seconds and one of these.
+            or an iterable of pictures: arrays, `Picture`, or pairs of time in seconds and one of these. Or a
+            `FrameSource` of your own.
         options: How long to wait for frames.
         frames_per_second: Of videos, how many to take; of folders, how many there are, where file names are no times.
         watch: Wait for more pictures in a folder.
@@ -67,6 +69,8 @@ def open_source(
     Raises:
         ValueError: there is no such thing, or it is nothing that frames could come from.
     """
+    if isinstance(source, FrameSource):
+        return source
     if isinstance(source, int) or (isinstance(source, str) and source.isdigit() and not Path(source).exists()):
         return CameraSource(int(source), options)
     if isinstance(source, str) and re.match(r"^[a-z][a-z0-9+]+://", source):
@@ -311,8 +315,9 @@ def steady(frames: Iterator[StreamFrame], options: StreamOptions, faults: Faults
         size = size or (height, width)
         if (height, width) != size:
             faults.add("size changed", f"{frame.picture.name}: {width}×{height} instead of {size[1]}×{size[0]}")
-            frame = replace(frame, picture=replace(frame.picture, pixels=_fill(frame.picture.pixels, *size)))
-        yield frame
+            yield replace(frame, picture=replace(frame.picture, pixels=_fill(frame.picture.pixels, *size)))
+        else:
+            yield frame
         waiting_since = time.monotonic()
 
 

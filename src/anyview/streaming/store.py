@@ -11,7 +11,7 @@ error 5e-4), confidence c as 1 + 254 (1 − 1/c) in 8 bits, 0 where there is no 
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +99,10 @@ class StreamStore:
         confidence: Float[Tensor, "height width"],
     ) -> None:
         """Store a frame, and let go of others where the disk's limit is passed."""
-        encoded = cv2.imencode(".jpg", image.numpy()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        jpeg = cv2.imencode(".jpg", image.numpy()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         path = self._frame_path(index)
-        arrays = {
-            "image": encoded,
+        arrays: dict[str, np.ndarray] = {
+            "image": np.asarray(jpeg),
             "depth": depth.numpy().astype(np.float16),
             "confidence": _confidence_levels(confidence).numpy(),
         }
@@ -116,11 +116,12 @@ class StreamStore:
     ) -> tuple[UInt8[Tensor, "height width 3"], Float[Tensor, "height width"], Float[Tensor, "height width"]]:
         """Return picture, depth and confidence of a frame as stored."""
         arrays = _load(self._frame_path(index))
-        image = cv2.imdecode(arrays["image"], cv2.IMREAD_COLOR)[..., ::-1]
+        image = cv2.imdecode(arrays["image"], cv2.IMREAD_COLOR)
+        assert image is not None
         levels = torch.from_numpy(arrays["confidence"].astype(np.float32))
         confidence = torch.where(levels == 0, 0.0, 1 / (1 - (levels - 1) / 254))
         depth = torch.from_numpy(arrays["depth"].astype(np.float32))
-        return torch.from_numpy(np.ascontiguousarray(image)), depth, confidence
+        return torch.from_numpy(np.ascontiguousarray(image[..., ::-1])), depth, confidence
 
     def has_frame(self, index: int) -> bool:
         """Whether a frame's depth is stored."""
@@ -160,7 +161,8 @@ def _confidence_levels(confidence: Float[Tensor, "height width"]) -> UInt8[Tenso
 
 def _save(path: Path, arrays: Arrays, *, compressed: bool = False) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        (np.savez_compressed if compressed else np.savez)(file, **arrays)
+        save: Callable[..., None] = np.savez_compressed if compressed else np.savez
+        save(file, **arrays)
 
 
 def _load(path: Path) -> Arrays:

@@ -2,8 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,9 @@ class StreamWindow:
     owners: Int[Tensor, " views"]
     """The window that each frame moves with, where later windows bring corrections."""
     units: Units
-    corrections: Mapping[int, Similarity] = field(default_factory=dict)
+    corrections: Mapping[int, Similarity]
     """By window: what moves its frames from where they were to where they are now. Empty as long as nothing moved."""
-    report: StreamReport = StreamReport()
+    report: StreamReport
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -101,7 +101,7 @@ def stream(
 
     Args:
         model: An any-view model, or whatever predicts windows.
-        source: A folder, a pattern, a video, the number of a camera, an address, or an iterable (`sources.open_source`).
+        source: A folder, a pattern, a video, a camera's number, an address, or an iterable (`sources.open_source`).
         options: See `StreamOptions`.
         folder: Where intermediate results are kept; a stream that was killed goes on from it. Default: a temporary
             folder, which vanishes when the stream is closed.
@@ -210,13 +210,20 @@ class Stream:
             raise ValueError(f"{self.source.description} gave no frame that can be read")
         return join_rows(rows)
 
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of pictures and maps."""
+        assert self._overlap is not None
+        height, width = self._overlap.views.depth.shape[1:]
+        return height, width
+
     def _describe(self) -> dict[str, Any]:
         """What must be the same when a stream is resumed; waiting and limits may change."""
         free = ("stall_s", "give_up_s", "disk_limit", "memory_limit", "cloud_points")
         options = {name: value for name, value in asdict(self.options).items() if name not in free}
         return {"source": self.source.description, "model": self.predictor.name, "options": options}
 
-    def _run(self) -> Iterator[StreamWindow]:
+    def _run(self) -> Generator[StreamWindow, None, None]:
         start = [] if self._overlap is None else self._overlap.frames
         try:
             for window in cut_windows(self._kept_frames(), self.options.window, self.options.overlap, start):
@@ -275,9 +282,7 @@ class Stream:
         if overlap is not None:
             rows = replace(rows, descriptors=torch.cat([overlap.rows.descriptors, rows.descriptors[shared:]]))
         kept = len(frames) - min(self.options.overlap, len(frames))
-        self._overlap = _Overlap(
-            frames[kept:], geometry.views[kept:], views[kept:], rows[kept:]
-        )
+        self._overlap = _Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
         for row in range(kept):
             self.store.write_frame(frames[row].index, views.images[row], views.depth[row], views.confidence[row])
         record = WindowRecord(
@@ -316,8 +321,8 @@ class Stream:
             factor = rig_scale(geometry.views.cameras.world_to_camera, indices, baseline)
             if factor is None:
                 raise ValueError(
-                    f"frames {indices[0]} to {indices[-1]} hold no pair of the rig (an even position and the next one), "
-                    "or its two cameras in one place"
+                    f"frames {indices[0]} to {indices[-1]} hold no pair of the rig (an even position and the next "
+                    "one), or its two cameras in one place"
                 )
             grow = Similarity(torch.tensor(factor).double(), torch.eye(3).double(), torch.zeros(3).double())
             geometry = replace(geometry, views=geometry.views.moved(grow))
@@ -339,9 +344,7 @@ class Stream:
         chosen = torch.stack([intrinsics[min(view, len(intrinsics) - 1)] for view in views])
         return Cameras(torch.stack([poses[view] for view in views]).float(), chosen.float()), tuple(views)
 
-    def _join(
-        self, views: PosedViews, similarity: Similarity | None
-    ) -> tuple[PosedViews, Int[Tensor, " views"]]:
+    def _join(self, views: PosedViews, similarity: Similarity | None) -> tuple[PosedViews, Int[Tensor, " views"]]:
         """Put a window's views together from the overlap's two predictions and its own; say which window owns each."""
         window = len(self.scene)
         owners = torch.full((len(views),), window)
