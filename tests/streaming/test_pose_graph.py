@@ -97,10 +97,10 @@ def test_sparse_steps_are_those_of_dense_least_squares():
     assert np.allclose(step[1:].flatten().numpy(), expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("false_loops", [0, 6, 14])
+@pytest.mark.parametrize("false_loops", [0, 4, 10])
 def test_wrong_loops_have_no_say(false_loops):
-    """Drift of 1 % in each step around a circle of 60 nodes; 14 true loops; as many false ones as half of all."""
-    count, generator = 60, torch.Generator().manual_seed(11)
+    """Drift of 1 % in each step around a circle of 40 nodes; 10 true loops; as many false ones as half of all."""
+    count, generator = 40, torch.Generator().manual_seed(11)
     truth = circle(count)
     drift = Similarity(
         torch.tensor(1.005, dtype=torch.float64),
@@ -109,8 +109,8 @@ def test_wrong_loops_have_no_say(false_loops):
     )
     edges = [measure(truth, index, index + 1, drift.compose(noise(generator, 0.001))) for index in range(count - 1)]
     start = chain(edges, count)
-    for index in range(14):
-        edges.append(measure(truth, index, count - 14 + index, noise(generator, 0.01), deviation=0.02, robust=True))
+    for index in range(10):
+        edges.append(measure(truth, index, count - 10 + index, noise(generator, 0.01), deviation=0.02, robust=True))
     for _ in range(false_loops):
         first, second = torch.randint(0, count, (2,), generator=generator).tolist()
         same_place = Similarity(torch.ones(()).double(), torch.eye(3).double(), torch.zeros(3).double())
@@ -120,10 +120,10 @@ def test_wrong_loops_have_no_say(false_loops):
     before = (start.translation - centers).norm(dim=-1).square().mean().sqrt()
     after = (solution.nodes.translation - centers).norm(dim=-1).square().mean().sqrt()
     assert after < 0.1 * before
-    assert (solution.weights[count - 1 : count + 13] > 0.5).all()
+    assert (solution.weights[count - 1 : count + 9] > 0.5).all()
     wrong = [
         edge
-        for edge, weight in zip(edges[count + 13 :], solution.weights[count + 13 :], strict=True)
+        for edge, weight in zip(edges[count + 9 :], solution.weights[count + 9 :], strict=True)
         if weight > 0.5
         and vector_from_rotation(truth[edge.first].rotation.mT @ truth[edge.second].rotation).norm() > 0.3
     ]

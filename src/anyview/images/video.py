@@ -72,6 +72,14 @@ def frame_times(path: str | Path, *, frames_per_second: float | None = None) -> 
     return [times[index] - times[0] for index in choose_frames(times, frames_per_second, None)]
 
 
+def declared_seconds(path: str | Path) -> float | None:
+    """Return how long a video says it is, which may be longer than it is if it was cut off; None if it does not say."""
+    with _video_stream(Path(path).expanduser()) as (container, stream):
+        by_time = [container.duration / 1e6] if container.duration else []
+        by_count = [float(stream.frames / stream.average_rate)] if stream.frames and stream.average_rate else []
+    return max(by_time + by_count, default=None)
+
+
 def choose_frames(times_s: Sequence[float], frames_per_second: float | None, count: int | None) -> list[int]:
     """Return the positions of the chosen among frames at ascending times; see `read_frames`."""
     chosen = list(range(len(times_s)))

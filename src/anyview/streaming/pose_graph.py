@@ -30,8 +30,12 @@ KERNEL_WIDTH = 4.0
 """Deviations: a robust edge whose error stays beyond this is let go of. 4.3 is the 99th percentile of 7 normal ones."""
 ANNEALING = 1.6
 """Factor by which the kernel narrows from round to round."""
-MOST_STEPS = 100
+STEPS_ON_THE_WAY = 3
+MOST_STEPS = 50
+"""Of each round but the last, and of the last."""
 SMALL_STEP = 1e-9
+SMALL_GAIN = 1e-7
+"""Relative decrease of the cost that ends a round."""
 _DAMPING = 1e-9
 """Of the normal equations, in parts of their diagonal: nodes that no edge holds stay where they are."""
 
@@ -89,7 +93,8 @@ def optimize(nodes: Similarity, edges: Sequence[Edge], fixed: int = 0) -> Soluti
     control = max(2 * (largest / KERNEL_WIDTH) ** 2, 1.0)
     weights = torch.ones_like(whitened)
     while True:
-        nodes, weights = _converge(nodes, system, control, fixed, count)
+        most_steps = STEPS_ON_THE_WAY if control > 1.0 else MOST_STEPS
+        nodes, weights = _converge(nodes, system, control, fixed, count, most_steps)
         if control <= 1.0:
             return Solution(nodes, weights)
         control = max(control / ANNEALING, 1.0)
@@ -140,28 +145,29 @@ def move(nodes: Similarity, step: Float[Tensor, "nodes 7"]) -> Similarity:
 
 
 def _converge(
-    nodes: Similarity, edges: _Edges, control: float, fixed: int, count: int
+    nodes: Similarity, edges: _Edges, control: float, fixed: int, count: int, most_steps: int
 ) -> tuple[Similarity, Float[Tensor, " edges"]]:
-    """Reweight and step until neither changes anything; a step that makes the cost worse is halved."""
-    weights = _believe(nodes, edges, control)
-    for _ in range(MOST_STEPS):
-        errors = edge_errors(nodes, edges)
-        cost = _cost(errors, edges, control)
-        step = _solve(nodes, edges, errors, weights, fixed, count)
-        moved = move(nodes, step)
-        while _cost(edge_errors(moved, edges), edges, control) > cost and step.abs().max() > SMALL_STEP:
-            step = step / 2
+    """Reweight and step until neither changes much; a step that makes the cost worse is halved."""
+    errors = edge_errors(nodes, edges)
+    cost = _cost(errors, edges, control)
+    for _ in range(most_steps):
+        step = _solve(nodes, edges, errors, _believe(errors, edges, control), fixed, count)
+        before = cost
+        while True:
             moved = move(nodes, step)
-        nodes, weights = moved, _believe(moved, edges, control)
-        if step.abs().max() <= SMALL_STEP:
+            moved_errors = edge_errors(moved, edges)
+            cost = _cost(moved_errors, edges, control)
+            if cost <= before or step.abs().max() <= SMALL_STEP:
+                break
+            step = step / 2
+        nodes, errors = moved, moved_errors
+        if step.abs().max() <= SMALL_STEP or before - cost <= SMALL_GAIN * before:
             break
-        if cost - _cost(edge_errors(nodes, edges), edges, control) <= 1e-9 * cost:
-            break
-    return nodes, weights
+    return nodes, _believe(errors, edges, control)
 
 
-def _believe(nodes: Similarity, edges: _Edges, control: float) -> Float[Tensor, " edges"]:
-    squares = edge_errors(nodes, edges).square().sum(-1)
+def _believe(errors: Float[Tensor, "edges 7"], edges: _Edges, control: float) -> Float[Tensor, " edges"]:
+    squares = errors.square().sum(-1)
     width = control * KERNEL_WIDTH**2
     return torch.where(edges.robust > 0, (width / (squares + width)).square(), 1.0)
 

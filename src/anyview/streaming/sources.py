@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 
 from anyview.images.decode import decode_file, to_rgb8
 from anyview.images.read import PICTURE_SUFFIXES, missing_path, natural_key, picture_files, readable_name
-from anyview.images.video import VIDEO_SUFFIXES, frame_times, read_frames
+from anyview.images.video import VIDEO_SUFFIXES, declared_seconds, frame_times, read_frames
 from anyview.options import StreamOptions
 from anyview.streaming.frames import StreamFrame
 from anyview.streaming.latest import LatestFrames
@@ -29,6 +29,8 @@ from anyview.streaming.report import Faults
 from anyview.types import Picture
 
 POLL_S = 0.05
+CUT_OFF_S = 1.0
+"""A video whose frames end so long before its own end was cut off: sound may go on for a little."""
 DROP_FACTOR = 2.5
 """A gap between two frames that is so many times the usual one means that frames are missing."""
 USUAL_OF = 30
@@ -180,6 +182,10 @@ class VideoSource:
             if index < 0:
                 raise
             faults.add("truncated", f"after {index + 1} frames: {error}")
+            return
+        declared, last = declared_seconds(self.path), frame_times(self.path)[-1]
+        if declared is not None and declared > last + CUT_OFF_S:
+            faults.add("truncated", f"{self.path} says it is {declared:.1f} s long, and its frames end at {last:.1f} s")
 
 
 class IterableSource:
