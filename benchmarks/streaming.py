@@ -180,7 +180,7 @@ def measure_model(name: str, frames: int, resolution: int) -> dict[str, dict[str
 
 
 def synthetic_walk(frames: int, resolution: int) -> tuple[Iterator[np.ndarray], Cameras]:
-    """Pictures along a lap and a tenth through a synthetic room, rendered when they are asked for, and their cameras."""
+    """Pictures along a lap and a tenth through a synthetic room, rendered as they are asked for, and their cameras."""
     height = resolution * 3 // 4 // 14 * 14
     world = stack_layouts([room(Random(scene_seed(0, "test", 0)))])
     low, high = world.stand[0, :3].double(), world.stand[0, 3:6].double()
@@ -191,11 +191,8 @@ def synthetic_walk(frames: int, resolution: int) -> tuple[Iterator[np.ndarray], 
     poses = look_at(position, position + ahead + 0.7 * around, torch.zeros_like(angle)).float()
     view = torch.tensor([2 * math.atan(math.tan(0.6) * height / resolution), 1.2]).expand(frames, 2)
     cameras = Cameras(poses, intrinsics_from_field_of_view(view, height, resolution))
-    brightness = (
-        render(world, Cameras(cameras.world_to_camera[None, ::50], cameras.intrinsics[None, ::50]), height, resolution)
-        .color.clamp(max=4)
-        .mean()
-    )
+    some = Cameras(poses[None, ::50], cameras.intrinsics[None, ::50])
+    brightness = render(world, some, height, resolution).color.clamp(max=4).mean()
 
     def pictures() -> Iterator[np.ndarray]:
         for index in range(frames):

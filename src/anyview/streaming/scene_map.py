@@ -20,11 +20,13 @@ from anyview.streaming.seams import Seam
 from anyview.streaming.store import Arrays
 from anyview.types import Cameras, Units
 
-SEAM_DEVIATION = 0.01
-LOOP_DEVIATION = 0.02
+SEAM_DEVIATION = 0.02
+LOOP_DEVIATION = 0.05
 ANCHOR_DEVIATION = 0.002
 GAUGE_DEVIATION = 1e-4
-"""Of the edges of the graph: their proportions matter, and for robust edges, what counts as wrong."""
+"""Of the edges of the graph. A lone loop is believed if it asks for no more than 4 deviations of the chain that it
+closes: over n seams 0.08 √n of scale, for example. Several loops that agree may ask for more.
+"""
 SMALL_MOVE = 1e-7
 """Relative change of a window's place in the world below which it counts as unmoved."""
 

@@ -53,9 +53,9 @@ class StreamStore:
             ValueError: the folder holds a run and ``resume`` was not said, or it is to be resumed with other settings.
         """
         wanted = json.loads(json.dumps({"format": FORMAT, **description}))
-        if self._description.exists():
+        done = len(self._committed())
+        if self._description.exists() and done:
             if not resume:
-                done = len(self._committed())
                 raise ValueError(f"{self.folder} holds a stream of {done} windows; pass --resume to go on with it")
             there = json.loads(self._description.read_text())
             changed = [name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)]
@@ -71,7 +71,7 @@ class StreamStore:
         for path in self._frames.glob("*.npz"):
             self._sizes[int(path.stem)] = path.stat().st_size
         self._window_bytes = sum(path.stat().st_size for path in self._windows.glob("*.npz"))
-        return len(self._committed())
+        return done
 
     def commit_window(self, index: int, record: Arrays, overlap: Arrays) -> None:
         """Add a window: from then on a resumed run starts after it."""
