@@ -21,7 +21,7 @@ SMALL = ("--window", "4", "--overlap", "2", "--resolution", "56", "--keyframe-ch
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     """A small any-view network: filled, so that what it says is arbitrary and always the same."""
-    return save(filled("tiny-anyview"), tmp_path_factory.mktemp("model") / "tiny.safetensors", name="tiny")
+    return save(filled("anyview"), tmp_path_factory.mktemp("model") / "tiny.safetensors", name="tiny")
 
 
 @pytest.fixture(scope="module")

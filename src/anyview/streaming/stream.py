@@ -1,7 +1,9 @@
 """The stream: frames in, aligned windows out, in bounded memory, from a journal that survives being killed."""
 
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -148,8 +150,9 @@ class Stream:
         self.known_poses = known_poses or KnownPoses()
         self.scene = SceneMap()
         self.faults = Faults()
-        self._temporary = tempfile.TemporaryDirectory(prefix="anyview-stream-") if folder is None else None
-        path = Path(self._temporary.name if self._temporary else folder or "")
+        path = Path(tempfile.mkdtemp(prefix="anyview-stream-") if folder is None else folder)
+        # A loop over an unnamed stream leaves nothing behind either.
+        self._remove = None if folder is not None else weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
         check_folder(path)
         limit = options.disk_limit
         self.store = StreamStore(path, None if limit is None else int(limit * GIB))
@@ -198,8 +201,8 @@ class Stream:
     def close(self) -> None:
         """Let go of the source, and of the temporary folder if there is one."""
         self._windows.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        if self._remove is not None:
+            self._remove()
 
     def all_frames(self) -> FrameRows:
         """Return all frames until now, those that a further window may still change included."""
