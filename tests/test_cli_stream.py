@@ -82,7 +82,7 @@ def test_faults_of_the_source_are_said(capsys, model, walk, tmp_path):
 
 def test_a_video_with_known_intrinsics(capsys, model, walk, tmp_path):
     pixels = [np.asarray(Image.open(path)) for path in sorted(walk.glob("*.png"))]
-    clip = write_video(tmp_path / "clip.mp4", pixels, 10)
+    clip = write_video(tmp_path / "clip.mp4", pixels, 10.0)
     arguments = ("--intrinsics", "40,41,28,21", "-f", "colmap", *SMALL)
     assert run(capsys, clip, "-o", tmp_path / "out", "-m", model, *arguments)[0] == 0
     cameras = (tmp_path / "out" / "colmap" / "sparse" / "0" / "cameras.txt").read_text().splitlines()

@@ -12,6 +12,7 @@ from anyview.streaming.frames import StreamFrame
 from anyview.streaming.network import NetworkPredictor
 from anyview.types import Cameras, Picture
 from box_room import render_room, room_cameras
+from filled import filled
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_known_intrinsics_belong_to_the_pictures_as_given(model, room):
 
 
 def test_models_of_single_pictures_are_refused():
-    mono = DepthAnything3.with_random_weights("da3mono-large", device="meta")
+    mono = DepthAnything3(filled("mono"), "mono", device="cpu")
     with pytest.raises(ValueError, match="sees one picture at a time and knows no cameras; choose an any-view model"):
         NetworkPredictor(mono, OPTIONS)
 

@@ -42,7 +42,7 @@ def test_a_folder_comes_in_natural_order(tmp_path):
     for name in ("10.png", "2.png", "1.png"):
         save(tmp_path / name, int(name[:-4]))
     (tmp_path / "notes.txt").write_text("not a picture")
-    frames, faults = read(tmp_path, frames_per_second=10)
+    frames, faults = read(tmp_path, frames_per_second=10.0)
     assert shades(frames) == [1, 2, 10]
     assert [frame.time_s for frame in frames] == [0.0, 0.1, 0.2]
     assert not faults.counts
@@ -145,11 +145,11 @@ def test_what_is_no_picture_is_passed_by():
 
 def video(path: Path, count: int = 30) -> Path:
     noise = np.random.default_rng(0)
-    return write_video(path, [noise.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(count)], 10)
+    return write_video(path, [noise.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(count)], 10.0)
 
 
 def test_a_video_gives_times(tmp_path):
-    source = open_source(video(tmp_path / "clip.mp4"), FAST, frames_per_second=5)
+    source = open_source(video(tmp_path / "clip.mp4"), FAST, frames_per_second=5.0)
     frames = list(source.read(Faults()))
     assert [frame.time_s for frame in frames] == pytest.approx([index / 5 for index in range(15)])
     assert source.expected() == [(frame.index, frame.picture.name, frame.time_s) for frame in frames]

@@ -33,7 +33,7 @@ def write_tum(path: Path, times_s: Sequence[float], world_to_camera: Float[Tenso
     """Write times and poses, all digits of float64 that matter."""
     camera_to_world = rigid_inverse(world_to_camera.double())
     quaternions = quaternion_xyzw_from_matrix(camera_to_world[:, :3, :3])
-    rows = torch.cat([camera_to_world[:, :3, 3], quaternions], -1).tolist()
+    rows = (torch.cat([camera_to_world[:, :3, 3], quaternions], -1) + 0.0).tolist()  # no negative zeros
     lines = [f"{t:.6f} " + " ".join(f"{v:.9g}" for v in row) for t, row in zip(times_s, rows, strict=True)]
     _write_text(path, "# time x y z qx qy qz qw (camera to world)", lines)
 
