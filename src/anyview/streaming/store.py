@@ -66,6 +66,9 @@ class StreamStore:
             folder.mkdir(parents=True, exist_ok=True)
             for leftover in folder.glob(".*-*"):  # of a killed process
                 shutil.rmtree(leftover)
+        for path in self._windows.glob("*.overlap.npz"):  # of a window that was not committed, or is superseded
+            if path != self._overlap_path(done - 1):
+                path.unlink()
         with atomic_path(self._description) as temporary:
             temporary.write_text(json.dumps(wanted, indent=2) + "\n")
         for path in self._frames.glob("*.npz"):
