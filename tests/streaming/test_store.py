@@ -1,5 +1,7 @@
 """A stream's folder: what is written is read back, and leftovers go."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -126,7 +128,7 @@ def test_the_oldest_depth_goes_first(tmp_path):
     kept = store.frames()
     assert kept[-1] == 19
     assert kept == sorted(int(path.stem) for path in (tmp_path / "frames").glob("*.npz"))
-    gaps = [later - earlier for earlier, later in zip(kept[:-1], kept[1:], strict=True)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(kept)]
     assert gaps[0] >= gaps[-1]
 
 
