@@ -74,3 +74,13 @@ def test_surfaces_that_do_not_agree_do_not():
     there = views(cameras[30:31])
     onto = Cameras(cameras.world_to_camera[:1].float(), there.cameras.intrinsics)
     assert not see_the_same(views(cameras[:1]), PosedViews(there.images, there.depth, there.confidence, onto))
+
+
+def test_sky_is_seen_by_nobody():
+    """Depth without confidence is made up: half of it takes no part, and all of it shows nothing."""
+    one, other = views(circle_cameras(200, 28, 42)[:3]), views(circle_cameras(200, 28, 42)[5:8])
+    confidence = one.confidence.clone()
+    confidence[:, :14] = 0.0
+    depth = torch.where(confidence == 0, 50.0, one.depth)
+    assert see_the_same(PosedViews(one.images, depth, confidence, one.cameras), other)
+    assert not see_the_same(PosedViews(one.images, one.depth, torch.zeros_like(confidence), one.cameras), other)

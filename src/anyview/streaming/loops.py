@@ -11,7 +11,7 @@ from anyview.geometry.camera import project, unproject_to_world
 from anyview.streaming.frames import PosedViews, StreamFrame, WindowPredictor
 from anyview.streaming.pose_graph import Edge
 from anyview.streaming.scene_map import LOOP_DEVIATION, SceneMap
-from anyview.streaming.seams import TOLERANCE, align_views, typical_depth
+from anyview.streaming.seams import TOLERANCE, align_views, typical_depth, valid_pixels
 from anyview.streaming.store import StreamStore
 from anyview.types import Cameras, Picture
 
@@ -23,6 +23,8 @@ LEAST_SHARED = 0.5
 """Share of these that must lie on the other's surfaces."""
 NEIGHBOURS = 2
 """Frames before and after that must look alike too."""
+POINT_STRIDE = 4
+"""Of the rows and columns of one end that are looked for in the other."""
 ALIKE_QUANTILE = 0.25
 """Frames an overlap apart show one place; a loop's ends must be as alike as the least alike quarter of those."""
 
@@ -121,7 +123,9 @@ def see_the_same(first: PosedViews, second: PosedViews) -> bool:
 
 def _shared(source: PosedViews, target: PosedViews) -> tuple[float, float]:
     """Share of the source's points that fall into a view of the target, and of these the share on its surfaces."""
-    points = unproject_to_world(source.depth, source.cameras)[:, ::4, ::4].reshape(-1, 3)
+    every = (slice(None), slice(None, None, POINT_STRIDE), slice(None, None, POINT_STRIDE))
+    points = unproject_to_world(source.depth, source.cameras)[every][valid_pixels(source)[every]]
+    has_depth = valid_pixels(target)
     height, width = target.depth.shape[1:]
     seen = torch.zeros(len(points), dtype=torch.bool)
     shared = torch.zeros_like(seen)
@@ -129,12 +133,14 @@ def _shared(source: PosedViews, target: PosedViews) -> tuple[float, float]:
         camera = Cameras(target.cameras.world_to_camera[view], target.cameras.intrinsics[view])
         pixels, depth = project(points, camera)
         inside = (depth > 0) & (pixels >= 0).all(-1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-        column, row = pixels[inside].long().unbind(-1)
+        column, row = pixels.nan_to_num(0).clamp(min=0).long().unbind(-1)
+        inside = inside & has_depth[view, row.clamp(max=height - 1), column.clamp(max=width - 1)]
+        column, row = column[inside], row[inside]
         there = target.depth[view, row, column]
         # What lies before or behind is hidden or hides: it is seen, and it is not shared.
         shared[inside] |= ((depth[inside] - there) / there).abs() < TOLERANCE
         seen |= inside
-    share_seen = float(seen.double().mean())
+    share_seen = float(seen.double().mean()) if len(seen) else 0.0
     return share_seen, float(shared[seen].double().mean()) if share_seen > 0 else 0.0
 
 

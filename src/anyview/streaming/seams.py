@@ -99,21 +99,22 @@ def blend_cameras(earlier: Cameras, later: Cameras, gain: Float[Tensor, " views"
 
 def typical_depth(views: PosedViews) -> float:
     """The median depth of the valid pixels: a length that scales with the scene; 1 where there is none."""
-    valid = _valid(views)
+    valid = valid_pixels(views)
     return float(views.depth[valid].median()) if valid.any() else 1.0
 
 
-def _valid(views: PosedViews) -> Bool[Tensor, "views height width"]:
+def valid_pixels(views: PosedViews) -> Bool[Tensor, "views height width"]:
+    """Pixels that have a prediction with positive, finite depth."""
     return (views.confidence >= 1) & views.depth.isfinite() & (views.depth > 0)
 
 
 def _both_valid(source: PosedViews, target: PosedViews) -> Bool[Tensor, "views height width"]:
-    return _valid(source) & _valid(target)
+    return valid_pixels(source) & valid_pixels(target)
 
 
 def _certainty(views: PosedViews) -> Float[Tensor, "views height width"]:
     """Confidence from 0 on, with 0 where there is no prediction."""
-    return torch.where(_valid(views), (views.confidence - 1).clamp(min=1e-3), 0.0)
+    return torch.where(valid_pixels(views), (views.confidence - 1).clamp(min=1e-3), 0.0)
 
 
 def _chosen_pixels(source: PosedViews, target: PosedViews) -> Bool[Tensor, "views height width"]:
