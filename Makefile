@@ -23,7 +23,7 @@ demo: .venv/.core
 # torch.compile(fullgraph=True) cannot trace the shape checks that addopts switches on.
 test: .venv/.dev
 	$(pytest)
-	$(pytest) -o addopts="--strict-markers --strict-config" -m compiled
+	$(pytest) -o addopts="--strict-markers --strict-config -p no:dash" -m compiled
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check

@@ -33,6 +33,7 @@ from anyview.options import PredictOptions
 from anyview.predictor import DepthAnything3
 from filled import SMALL_CONFIGS, filled, write_published_folder
 from golden import fill
+from writable import WRITABLE
 
 HEIGHT, WIDTH = 60, 80
 PROGRESS = re.compile(r"^(reading|loading|predicting|exporting) .* \d+/\d+ \d\d:\d\d$")
@@ -168,7 +169,7 @@ class TestPredict:
 
     def test_every_format_at_once_twice_gives_the_same_bytes(self, predict):
         photos()
-        formats = ",".join(FORMATS)
+        formats = ",".join(WRITABLE)
         first = predict("photos", "--features", 5, 11, formats=formats, output="first")
         second = predict("photos", "--features", 5, 11, formats=formats, output="second")
         assert tree(Path("first")) == tree(Path("second"))
@@ -177,7 +178,7 @@ class TestPredict:
         without_times = [re.sub(r"(?m)^took .*$", "", ran.output) for ran in (first, second)]
         assert without_times[0].replace("first", "second") == without_times[1]
         assert {Path(name).parts[0].partition(".")[0] for name in tree(Path("first"))} == {
-            *(set(FORMATS) - {"npz", "glb", "ply"}),
+            *(set(WRITABLE) - {"npz", "glb", "ply"}),
             *("results", "scene", "points"),
         }
 
@@ -305,7 +306,7 @@ class TestPredict:
     def test_output_beside_or_inside_of_the_inputs_leaves_them_alone(self, predict):
         before = tree(photos())
         for output in ("photos", "photos/out", "photos/../photos/other"):
-            predict("photos", output=output, formats=",".join(set(FORMATS) - {"features"}))
+            predict("photos", output=output, formats=",".join(set(WRITABLE) - {"features"}))
         assert {name: data for name, data in tree(Path("photos")).items() if name in before} == before
 
     def test_metres_from_an_assumed_field_of_view(self, run, models):
@@ -657,7 +658,7 @@ class TestOutputs:
         assert refuse("photos", output="locked/out").endswith("takes no files (Permission denied)")
 
     # A filled network's views share no points, and what is left of a COLMAP model fits anywhere.
-    @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"features", "colmap"}))
+    @pytest.mark.parametrize("name", sorted(set(WRITABLE) - {"features", "colmap"}))
     def test_a_full_disk(self, refuse, name):
         photos()
         with file_size_limit(40):
@@ -838,10 +839,12 @@ class TestDemo:
         assert ran.code == 0
         first, second, *_ = ran.output.splitlines()
         assert first.startswith("NOTE: no trained da3-nano comes with this version: its weights are random")
-        assert second.startswith("1 view of 336×252 pixels with da3-nano (random weights)")
+        assert second.startswith("1 view of 140×112 pixels with da3-nano (random weights)")
         assert sorted(path.name for path in Path("out").iterdir()) == [
-            *("depth_vis", "points.ply", "results.npz", "scene.glb")
+            *("depth_vis", "points.ply", "report.png", "results.npz", "scene.glb", "transforms")
         ]
+        with Image.open("out/report.png") as report:
+            assert report.width > 1000
 
     def test_a_file_in_the_way(self, run):
         Path("file").write_text("here first")
@@ -923,6 +926,17 @@ class TestSynth:
         with Image.open("sheet.png") as sheet:
             assert sheet.size == (64, 2 * 3 * 24)
             assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 100
+
+    def test_scenes_are_rendered_to_train_on(self, run, here):
+        size = ("--views", 2, "--height", 28, "--width", 28, "--no-shadows", "--kinds", "still_life")
+        assert "in multiples of 16, got 4" in refused(run, "synth", "render", "-o", "scenes", "--count", 4, *size)
+        assert not Path("scenes").exists()
+        ran = run("synth", "render", "-o", "scenes", "--count", 16, *size)
+        assert ran.code == 0
+        assert "scenes holds scenes 0 to 15 of the train split" in ran.output
+        ran = run("train", "tiny", "steps=1", "log_every=1", "-o", "run", "--data", "rendered:scenes")
+        assert ran.code == 0
+        assert Path("run/model.safetensors").exists()
 
     def test_what_cannot_be_shown(self, run, here):
         assert "expected the name of a PNG file" in refused(run, "synth", "preview", "-o", "sheet.jpg")

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "anyview"
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SLOW = {"av", "cv2", "huggingface_hub", "matplotlib", "pillow_heif", "pycolmap", "scipy", "trimesh", "tyro"}
+SLOW = {"av", "cv2", "huggingface_hub", "matplotlib", "open3d", "pillow_heif", "pycolmap", "scipy", "trimesh", "tyro"}
 
 
 def run_python(*arguments: str, folder: Path = ROOT) -> str:

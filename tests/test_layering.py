@@ -8,8 +8,8 @@ from pathlib import Path
 ROWS = (
     {"types", "options", "files"},
     {"geometry", "devices"},
-    {"model", "images", "render"},
-    {"predictor", "exporters", "synth"},
+    {"model", "images", "render", "fusion"},
+    {"predictor", "exporters", "synth", "recordings"},
     {"streaming"},
     {"serve", "bench", "training", "demo", "compat"},
     {"cli"},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from anyview.bench.options import BenchOptions, TableFormat, Task
 from anyview.exporters import FORMATS
 from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions, StreamOptions
@@ -133,18 +134,21 @@ class Demo:
 
 @dataclass(frozen=True)
 class Synth:
-    """Look at the synthetic worlds that models are trained on."""
+    """Look at the synthetic worlds that models are trained on, or render them ahead of training."""
 
-    action: tyro.conf.Positional[Literal["preview"]]
-    """preview: write a contact sheet of pictures, depth and normals."""
+    action: tyro.conf.Positional[Literal["preview", "render"]]
+    """preview: write a contact sheet of pictures, depth and normals. render: write scenes to train on
+    (anyview train --data rendered:FOLDER); what is there already stays."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """PNG file to write."""
+    """PNG file to write (preview), or folder (render)."""
     split: Split = "train"
     """Which of the streams, whose scenes never meet."""
     first: int = 0
     """Index of the first scene."""
-    count: int = 4
-    """Scenes to show."""
+    count: int | None = None
+    """Scenes; default: 4 to show, 1,024 to render."""
+    workers: int = 1
+    """Processes that render, of one thread each."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1."""
     scenes: Annotated[SynthOptions, _Flat] = field(default_factory=SynthOptions)
@@ -155,7 +159,7 @@ class Train:
     """Train a network by a recipe, on synthetic worlds or on your data; torchrun starts several processes."""
 
     recipe: tyro.conf.Positional[str]
-    """nano, student, finetune, tiny (docs/training.md)."""
+    """nano, nano-gpu, student, finetune, tiny (docs/training.md)."""
     overrides: tyro.conf.Positional[tuple[str, ...]] = ()
     """Options of the recipe to change, as NAME=VALUE: steps=1000 peak_rate=5e-4."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/train")
@@ -172,6 +176,42 @@ class Train:
     """auto, cpu, cuda."""
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Score a model on the benchmark, or show the scores of runs (docs/benchmark.md)."""
+
+    task: tyro.conf.Positional[Task | Literal["tables"]]
+    """What to score, or tables: show what is in the folders of runs."""
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of runs, for tables."""
+    data: tuple[str, ...] = ()
+    """Where data sets are, as NAME:PATH; da3-bench:PATH for the folder with all of the published benchmark."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
+    """A preset, hub repository, folder or file; or a rival: constant, colmap, vggt, mapanything, moge,
+    depth-anything-2."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/bench")
+    """Folder of the run; with tables the folder that plots are drawn into."""
+    bench: Annotated[BenchOptions, _Flat] = field(default_factory=BenchOptions)
+    processes: int = 1
+    """Processes to share the scenes between, on different GPUs where there are several."""
+    cluster: bool = False
+    """Start the processes on the machines of a Ray cluster that share this folder."""
+    format: TableFormat = "text"
+    """Of the printed tables."""
+    published: bool = False
+    """Show the paper's numbers of the same data sets too."""
+    plots: bool = False
+    """Draw curves, bars and the worst scenes into plots/ of the output folder."""
+    resolution: int | None = None
+    """Longer side in pixels that Depth Anything 3 models see; default: what the model is made for."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the backbone."""
+    offline: bool = False
+    """Never download."""
+
+
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Stream, tyro.conf.subcommand("stream")]
@@ -180,11 +220,15 @@ Command = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong."""
+    """Run a command; return the exit code: 0, or 2 where one line on stderr says what was wrong.
+
+    1 is for what was done and did not all succeed: scenes of a benchmark that failed.
+    """
     command = tyro.cli(
         Command,
         prog="anyview",
@@ -198,14 +242,13 @@ def main(arguments: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             # Phones take pictures that Pillow warns of; it refuses those of twice that size.
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")
-            _RUN[type(command)](command)
+            return _RUN[type(command)](command) or 0
     except (ValueError, ImportError, OSError, MemoryError) as error:
         print(f"anyview: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("anyview: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def predict(command: Predict) -> None:
@@ -414,7 +457,7 @@ def demo(command: Demo) -> None:
     check_folder(command.output)
     _spare_inputs(command.inputs, command.output, FORMATS)
     with Stages() as stages:
-        prediction, written = run_demo(command.inputs, command.output, stages, print)
+        prediction, written = run_demo(command.inputs, command.output, stages, print, _describe_errors)
         stages.pause()
     _summarise(prediction, written)
     print(f"took {stages.summary()}")
@@ -429,31 +472,54 @@ def synth(command: Synth) -> None:
     from anyview.files import atomic_path, check_folder
     from anyview.synth.preview import contact_sheet
 
+    count = command.count
+    if command.action == "render":
+        _render(command, 1024 if count is None else count)
+        return
+    count = 4 if count is None else count
     if command.output.suffix.lower() != ".png" or command.output.is_dir():
         raise ValueError(f"expected the name of a PNG file to write, got {command.output}")
-    if command.count < 1 or command.first < 0:
-        raise ValueError(f"expected scenes from 0 on, at least 1; got {command.count} from {command.first} on")
+    if count < 1 or command.first < 0:
+        raise ValueError(f"expected scenes from 0 on, at least 1; got {count} from {command.first} on")
     check_folder(command.output.parent)
     device = resolve_device(command.device)
     sheets = []
     with Stages() as stages:
-        for index in range(command.count):
-            stages("rendering", index, command.count)
+        for index in range(count):
+            stages("rendering", index, count)
             sheets.append(contact_sheet(command.scenes, command.split, [command.first + index], device))
-        stages("rendering", command.count, command.count)
+        stages("rendering", count, count)
     with atomic_path(command.output) as temporary:
         Image.fromarray(np.concatenate(sheets)).save(temporary)
-    print(f"wrote {command.output}, {command.count} scenes: pictures, depth (near is bright), normals")
+    print(f"wrote {command.output}, {count} scenes: pictures, depth (near is bright), normals")
+
+
+def _render(command: Synth, count: int) -> None:
+    from anyview.files import check_folder
+    from anyview.synth.blocks import render_blocks
+
+    check_folder(command.output)
+    with Stages() as stages:
+        render_blocks(
+            command.scenes,
+            command.split,
+            command.output,
+            first=command.first,
+            count=count,
+            workers=command.workers,
+            progress=stages.of("rendering"),
+        )
+    print(f"{command.output} holds scenes {command.first} to {command.first + count - 1} of the {command.split} split")
 
 
 def train(command: Train) -> None:
     """Train, with the benchmark's scores on validation scenes."""
     from anyview.devices import resolve_device
     from anyview.files import check_folder
+    from anyview.recordings.catalog import open_dataset
     from anyview.training import trainer
     from anyview.training.config import find_recipe
-    from anyview.training.datasets.catalog import open_dataset
-    from anyview.training.datasets.source import SceneSource
+    from anyview.training.recorded import SceneSource
     from anyview.training.synthetic import SynthSource
 
     options = find_recipe(command.recipe, **dict(_override(text) for text in command.overrides))
@@ -480,6 +546,45 @@ def train(command: Train) -> None:
     print(f"{outcome}: {where}")
 
 
+def bench(command: Bench) -> int:
+    """Score, print the run's tables, and return 1 if a scene failed."""
+    from anyview.bench.command import draw, run_bench, show
+    from anyview.bench.tables import render
+
+    outcomes = []
+    if command.task == "tables":
+        if command.data:
+            raise ValueError("tables shows runs that are there; leave out --data, or name a task to score")
+        folders = list(command.runs)
+    else:
+        if command.runs:
+            raise ValueError(f"{command.task} takes no folders of runs; data is given with --data NAME:PATH")
+        with Stages() as stages:
+            outcomes = run_bench(
+                command.task,
+                command.data,
+                command.model,
+                command.output,
+                command.bench,
+                device=command.device,
+                dtype=command.dtype,
+                resolution=command.resolution,
+                offline=command.offline,
+                parallel=command.processes,
+                cluster=command.cluster,
+                progress=stages,
+            )
+        folders = [command.output]
+    print(render(show(folders, published=command.published), command.format))
+    if command.plots:
+        for path in draw(folders, command.output / "plots"):
+            print(f"drew {path}", file=sys.stderr)
+    failed = [outcome for outcome in outcomes if outcome.reason is not None]
+    if failed:
+        print(f"{len(failed)} of {len(outcomes)} scenes failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
 def _override(text: str) -> tuple[str, Any]:
     """Read NAME=VALUE; values are Python's, and words that are none are strings."""
     import ast
@@ -495,7 +600,8 @@ def _override(text: str) -> tuple[str, Any]:
 
 def _score_depth_and_poses(answer: "Answer", truth: "TrueViews") -> dict[str, float]:
     """Scores of one validation scene: depth up to scale; poses of the camera head and of the rays, 0 to 1."""
-    from anyview.bench.metrics import depth_scores, pose_aucs
+    from anyview.bench.metrics.depth import depth_scores
+    from anyview.bench.metrics.poses import pose_aucs
 
     scores = depth_scores(answer.depth, truth.depth)
     if len(answer.depth) > 1:
@@ -504,6 +610,24 @@ def _score_depth_and_poses(answer: "Answer", truth: "TrueViews") -> dict[str, fl
             auc = pose_aucs(cameras.world_to_camera, truth.cameras.world_to_camera)[30] if solved else 0.0
             scores[f"auc30_{name}"] = auc
     return scores
+
+
+def _describe_errors(prediction: "Prediction", truth: "TrueViews") -> dict[str, str]:
+    """Say how far a prediction is from the truth: depth up to scale, and the poses."""
+    from anyview.bench.metrics.depth import depth_scores
+    from anyview.bench.metrics.poses import pair_errors, pose_aucs
+
+    assert prediction.cameras is not None
+    depth = depth_scores(prediction.depth, truth.depth)
+    poses = prediction.cameras.world_to_camera, truth.cameras.world_to_camera
+    rotation, translation = pair_errors(*poses)
+    return {
+        "depth within 25 %:": f"{depth['delta1']:.1%}",
+        "mean relative error of depth:": f"{depth['abs_rel']:.1%}",
+        "rotation between views off by": f"{rotation.mean():.1f}°",
+        "direction between views off by": f"{translation.mean():.1f}°",
+        "pose AUC@30:": f"{pose_aucs(*poses)[30]:.2f}",
+    }
 
 
 class Stages:
@@ -579,6 +703,10 @@ def _summarise(prediction: "Prediction", written: Mapping[str, Sequence[Path]]) 
         print("no pixel has a depth: all are masked, or the network gave no positive, finite values")
     for note in prediction.notes:
         print(f"note: {note}")
+    if "mesh" in written:
+        from anyview.exporters.mesh import describe
+
+        print(describe(written["mesh"][0]))
     for paths in written.values():
         size = sum(path.stat().st_size for path in paths) / 1e6
         first = paths[0] if len(paths) == 1 else f"{len(paths)} files in {Path(os.path.commonpath(paths))}"
@@ -609,7 +737,7 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-_RUN: dict[type, Callable[[Any], None]] = {
+_RUN: dict[type, Callable[[Any], int | None]] = {
     Predict: predict,
     Stream: stream,
     Models: models,
@@ -617,4 +745,5 @@ _RUN: dict[type, Callable[[Any], None]] = {
     Demo: demo,
     Synth: synth,
     Train: train,
+    Bench: bench,
 }

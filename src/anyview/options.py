@@ -13,17 +13,20 @@ ResizePolicy = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_re
 MixedSizes = Literal["crop", "pad"]
 ReferenceView = Literal["saddle_balanced", "saddle_sim_range", "first", "middle"]
 CameraSource = Literal["head", "rays"]
-PoseFrame = Literal["input", "predicted"]
+PoseFrame = Literal["input", "predicted", "network"]
 OutputResolution = Literal["network", "input"]
 Conditioning = Literal["overlap", "none"]
+Protocol = Literal["compat", "sane"]
+"""How a benchmark is scored: as its published evaluator does, oddities included, or without those."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     """How pictures become geometry."""
 
-    resolution: int = 504
-    """Length in pixels of the longer (upper bound) or shorter (lower bound) side that the network sees."""
+    resolution: int | None = None
+    """Length in pixels of the longer (upper bound) or shorter (lower bound) side that the network sees; default: what
+    the model is made for, 504 for the published ones."""
     resize: ResizePolicy = "upper_bound_resize"
     """Which side `resolution` bounds, and whether sides reach a multiple of 14 by resizing or by cropping."""
     mixed_sizes: MixedSizes = "crop"
@@ -35,7 +38,8 @@ class PredictOptions:
     camera_source: CameraSource = "head"
     """Cameras from the camera head (fast), or solved from the ray map."""
     pose_frame: PoseFrame = "input"
-    """With known cameras: results in their frame and scale, or the known cameras moved into the predicted frame."""
+    """With known cameras: results in their frame and scale, the known cameras moved into the predicted frame, or what
+    the network says, its own cameras included."""
     rays: bool = False
     """Return the ray map."""
     gaussians: bool = False
@@ -64,7 +68,7 @@ class PredictOptions:
         Raises:
             ValueError: Naming the number and what was expected.
         """
-        if self.resolution < 14:
+        if self.resolution is not None and self.resolution < 14:
             raise ValueError(f"expected a resolution of at least 14 pixels, one patch; got {self.resolution}")
         if self.focal_length is not None and not 0 < self.focal_length < math.inf:
             raise ValueError(f"expected a positive focal length in pixels, got {self.focal_length}")
@@ -161,6 +165,8 @@ class ExportOptions:
     """Write one camera for all views of equal size (colmap, transforms): the median of the intrinsics."""
     max_tracks: int = 100_000
     """Largest number of 3D points with tracks (colmap)."""
+    mesh_voxel: float | None = None
+    """Edge of a voxel, in the unit of the prediction (mesh); default: as the scene's extent and the maps allow."""
     fps: float = 15.0
     """Frames per second of written videos."""
     sampling_seed: int = 0

@@ -32,12 +32,14 @@ def room_prediction(views: int = 5, height: int = 72, width: int = 96) -> Predic
 def distance_to_surface(points: torch.Tensor) -> torch.Tensor:
     """How far points are from the nearest surface of the scene."""
     points = points.double()
-    inside_room = torch.minimum(points - ROOM[0], ROOM[1] - points)
-    walls = torch.where((inside_room > -1e-2).all(-1, keepdim=True), inside_room.abs(), torch.inf).amin(-1)
-    beyond = torch.maximum(BOX[0] - points, points - BOX[1])
-    box = torch.where(beyond.amax(-1) > 0, beyond.clamp(min=0).norm(dim=-1), beyond.amax(-1).abs())
     ball = ((points - BALL_CENTER).norm(dim=-1) - BALL_RADIUS).abs()
-    return torch.stack([walls, box, ball]).amin(0)
+    return torch.stack([_distance_to_hull(points, *ROOM), _distance_to_hull(points, *BOX), ball]).amin(0)
+
+
+def _distance_to_hull(points: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Distance to the six sides of an axis-parallel box, from inside and outside."""
+    beyond = torch.maximum(low - points, points - high)
+    return torch.where(beyond.amax(-1) > 0, beyond.clamp(min=0).norm(dim=-1), beyond.amax(-1).abs())
 
 
 def _cameras(views: int, height: int, width: int) -> Cameras:

@@ -12,6 +12,7 @@ import torch
 from anyview.exporters import FORMATS, check_request, export
 from anyview.options import ExportOptions
 from anyview.types import Prediction
+from writable import WRITABLE
 
 
 def files_below(folder):
@@ -44,8 +45,8 @@ def file_size_limit(size: int):
 
 
 def test_every_format_returns_what_it_wrote(full_room, tmp_path):
-    paths = export(full_room, tmp_path, list(FORMATS))
-    assert list(paths) == list(FORMATS)
+    paths = export(full_room, tmp_path, WRITABLE)
+    assert list(paths) == WRITABLE
     assert all(written for written in paths.values())
     assert {path.relative_to(tmp_path) for written in paths.values() for path in written} == files_below(
         tmp_path
@@ -55,9 +56,9 @@ def test_every_format_returns_what_it_wrote(full_room, tmp_path):
 def test_two_exports_give_the_same_bytes_and_leave_the_prediction_alone(full_room, tmp_path):
     before = copy.deepcopy(full_room)
     options = ExportOptions(max_points=500, max_tracks=300)
-    export(full_room, tmp_path / "first", list(FORMATS), options)
+    export(full_room, tmp_path / "first", WRITABLE, options)
     torch.rand(3)  # the global generator has no say
-    export(full_room, tmp_path / "second", list(FORMATS), options)
+    export(full_room, tmp_path / "second", WRITABLE, options)
     first, second = files_below(tmp_path / "first"), files_below(tmp_path / "second")
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
@@ -92,7 +93,7 @@ def test_unknown_formats_are_refused_with_the_nearest_name(room, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", [name for name, format_ in FORMATS.items() if "cameras" in format_.needs])
+@pytest.mark.parametrize("name", [name for name in WRITABLE if "cameras" in FORMATS[name].needs])
 def test_what_a_format_needs_is_checked_before_anything_is_written(room, tmp_path, name):
     mono = dataclasses.replace(room, cameras=None, lacks={"cameras": "da3mono-large looks at one picture at a time"})
     with pytest.raises(ValueError, match=f"{name!r} needs cameras, .* none: da3mono-large looks at one"):
@@ -143,6 +144,8 @@ def test_a_folder_that_takes_no_files_is_refused():
         (ExportOptions(confidence_percentile=140.0), "confidence_percentile must be 0 to 100, got 140.0"),
         (ExportOptions(max_points=0), "max_points must be above 0, got 0"),
         (ExportOptions(fps=-1.0), "fps must be above 0, got -1.0"),
+        (ExportOptions(mesh_voxel=0.0), "mesh_voxel must be above 0, got 0.0"),
+        (ExportOptions(mesh_voxel=float("nan")), "mesh_voxel must be above 0, got nan"),
     ],
 )
 def test_bad_options_are_refused(tmp_path, options, message):
@@ -156,7 +159,7 @@ def test_a_missing_package_names_its_extra(tmp_path, monkeypatch):
         check_request(tmp_path, ["colmap"], ExportOptions())
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITABLE)
 def test_a_full_disk_leaves_nothing_half_written(full_room, tmp_path, name):
     prediction: Prediction = full_room
     with file_size_limit(600), pytest.raises(OSError, match=f"{name} could not be written") as caught:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from anyview.model.checkpoint import save
+from anyview.model.config import PRESETS
 from anyview.options import PredictOptions
 from anyview.predictor import DepthAnything3
 from anyview.types import Cameras, Picture, Prediction
@@ -302,3 +303,13 @@ class TestPredictEach:
         for prediction in filled_model("mono").predict_each(PICTURES, intrinsics=torch.eye(3), options=OPTIONS):
             assert torch.equal(prediction.cameras.world_to_camera, torch.eye(4)[None])
             assert isinstance(prediction.cameras, Cameras)
+
+
+def test_pictures_are_seen_at_the_resolution_that_the_model_is_made_for():
+    small = DepthAnything3.with_random_weights("da3-nano")
+    assert small.network.config.resolution == 140
+    assert small.predict(PICTURES[:1]).depth.shape == (1, 112, 140)
+    assert next(small.predict_each(PICTURES[:1])).depth.shape == (1, 112, 140)
+    assert small.predict(PICTURES[:1], options=PredictOptions(resolution=56)).depth.shape == (1, 42, 56)
+    published = [preset.config.resolution for name, preset in PRESETS.items() if name != "da3-nano"]
+    assert set(published) == {504}

@@ -6,6 +6,7 @@ import torch
 from agreement import reprojection_errors
 
 from anyview.geometry.pose import check_cameras
+from anyview.synth import dataset
 from anyview.synth.dataset import batch_at, scene_at, scene_seed
 from anyview.synth.options import SynthOptions
 from anyview.synth.prefetch import prefetch
@@ -73,6 +74,28 @@ def test_batches_hold_the_same_scenes():
         far_off = (batch.depth[place] - scene.depth).abs() > 1e-3 * scene.depth
         assert far_off.float().mean() < 1e-3
         assert (batch.images[place].int() - scene.images.int()).abs().float().mean() < 0.1
+
+
+def test_a_scene_without_a_place_for_cameras_is_drawn_again(monkeypatch):
+    place, asked = dataset.place_cameras, []
+
+    def reluctant(world, rigs, seeds, **options):
+        cameras, placed = place(world, rigs, seeds, **options)
+        asked.append(seeds.tolist())
+        if len(asked) == 1:
+            placed[1] = False
+        return cameras, placed
+
+    usual = batch_at(SMALL, "train", [0, 1, 2])
+    monkeypatch.setattr(dataset, "place_cameras", reluctant)
+    batch = batch_at(SMALL, "train", [0, 1, 2])
+    assert [len(seeds) for seeds in asked] == [3, 1]
+    assert asked[1][0] not in asked[0]
+    same = (batch.cameras.world_to_camera == usual.cameras.world_to_camera).flatten(1).all(1)
+    assert same.tolist() == [True, False, True]
+    monkeypatch.setattr(dataset, "place_cameras", lambda world, rigs, seeds, **o: (usual.cameras[:1], seeds < 0))
+    with pytest.raises(ValueError, match=r"expected cameras with an overlap of at least 0\.3, found none in 5 draws"):
+        batch_at(SMALL, "train", [0])
 
 
 def test_splits_share_no_seed():

@@ -191,8 +191,8 @@ def write_dl3dv(path: Path, points_per_frame: int = 400) -> str:
 
 
 def write_shards(path: Path) -> str:
-    from anyview.training.datasets.folder import read_folders
-    from anyview.training.datasets.shards import write_shards
+    from anyview.recordings.folder import read_folders
+    from anyview.recordings.shards import write_shards
 
     for name in ("a", "b", "c"):
         write_folder(path / "scenes", name)

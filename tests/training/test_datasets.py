@@ -12,9 +12,9 @@ from layouts import FRAMES, HEIGHT, WIDTH
 from rooms import room_cameras, tiny
 
 from anyview.geometry.pose import camera_centers
-from anyview.training.datasets.catalog import LAYOUTS, open_dataset
-from anyview.training.datasets.scene import Frame, SparseDepth
-from anyview.training.datasets.source import SceneSource, choose_views, fit_frame, scatter_depth, split_scenes
+from anyview.recordings.catalog import LAYOUTS, open_dataset
+from anyview.recordings.scene import Frame, SparseDepth
+from anyview.training.recorded import SceneSource, choose_views, fit_frame, scatter_depth, split_scenes
 from anyview.training.trainer import train
 from box_room import render_room
 
@@ -62,7 +62,7 @@ def test_sparse_points_are_depth_where_they_are(tmp_path):
 
 
 def test_trusted_points_give_depth(tmp_path, monkeypatch):
-    monkeypatch.setattr("anyview.training.datasets.colmap.SHORTEST_TRACK", 1)
+    monkeypatch.setattr("anyview.recordings.colmap.SHORTEST_TRACK", 1)
     source = open_source(layouts.write_dl3dv, tmp_path)
     truth = source.batch((0,), FRAMES, HEIGHT, WIDTH, 1.0)
     _, depth = render_room(truth.cameras[0], HEIGHT, WIDTH)

@@ -3,7 +3,7 @@
 import torch
 from rooms import Rooms
 
-from anyview.bench.metrics import pair_errors
+from anyview.bench.metrics.poses import pair_errors
 from anyview.training.config import find_recipe
 from anyview.training.trainer import train
 from anyview.training.validation import Answer

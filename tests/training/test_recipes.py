@@ -1,5 +1,5 @@
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -29,6 +29,7 @@ def test_every_recipe_makes_sense(name):
 
 def test_nano_trains_the_bundled_network():
     assert find_recipe("nano").network == PRESETS["da3-nano"].config
+    assert replace(find_recipe("nano-gpu").network, resolution=140) == PRESETS["da3-nano"].config
 
 
 def test_unknown_names_are_answered_with_the_nearest():
@@ -46,6 +47,9 @@ def test_unknown_names_are_answered_with_the_nearest():
         ({"steps": 0}, "steps must be above 0, got 0"),
         ({"known_cameras": 1.5}, "known_cameras must lie between 0 and 1, got 1.5"),
         ({"average_decay": 1.0}, "average_decay must be at least 0 and below 1"),
+        ({"mirror": -0.1}, "mirror must lie between 0 and 1, got -0.1"),
+        ({"matrices": "muon", "sharding": "fsdp"}, "Muon needs whole matrices"),
+        ({"match_weight": 0.5, "sharding": "fsdp"}, "match_weight needs whole blocks"),
         ({"network": None}, "expected a network to train, or start"),
         ({"stages": (Stage(sizes=((50, 56),), views=(1, 2)),)}, "multiples of 14, got 50x56"),
         ({"stages": (Stage(sizes=((56, 56),), views=(3, 2)),)}, r"fewest first, got \(3, 2\)"),
@@ -59,6 +63,14 @@ def test_unknown_names_are_answered_with_the_nearest():
 def test_options_without_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         find_recipe("tiny", **changes)
+
+
+@pytest.mark.parametrize(("name", "known"), [("matrices", "adamw, muon"), ("head_precision", "float32, bfloat16")])
+def test_unknown_choices_are_refused(name, known):
+    options = tiny()
+    object.__setattr__(options, name, "other")  # past the type checks that only tests have
+    with pytest.raises(ValueError, match=f"{name} must be one of {known}, got 'other'"):
+        check_options(options)
 
 
 def test_differences_name_what_shapes_the_result():
@@ -98,6 +110,25 @@ def test_weights_decay_and_norms_do_not():
     assert groups["camera_encoder.blocks.0.mlp_scale"] == (0.0, 1.0)
     set_learning_rate(optimizer, 0.3)
     assert {round(group["lr"], 9) for group in optimizer.param_groups} == {0.3, 0.03}
+
+
+def test_muon_moves_the_matrices_of_blocks_and_nothing_else():
+    network = starting_network(tiny())
+    optimizer = make_optimizer(network, tiny(matrices="muon"), torch.device("cpu"))
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    adamw, muon = ({names[p] for group in part.param_groups for p in group["params"]} for part in optimizer.parts)
+    assert adamw | muon == set(names.values())
+    assert not adamw & muon
+    assert len(muon) == 4 * len(network.backbone.blocks)
+    assert all(name.startswith("backbone.blocks.") and name.endswith(".weight") for name in muon)
+    before = {name: parameter.detach().clone() for parameter, name in names.items()}
+    for parameter in names:
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    set_learning_rate(optimizer, 1e-2)
+    optimizer.step()
+    for parameter, name in names.items():
+        change = (parameter - before[name]).norm() / parameter.numel() ** 0.5
+        assert 1e-3 < change < 1.2e-2, name  # one rate serves both: Muon's updates are a fifth of it
 
 
 def test_the_average_forgets_where_it_began(assert_close):

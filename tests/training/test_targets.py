@@ -32,7 +32,7 @@ def scene(scale: float = 1.0) -> TrueViews:
 def guess(targets: Targets) -> Reading:
     generator = torch.Generator().manual_seed(2)
     perfect = exact(targets, 1.5)
-    return Reading(*(value + 0.1 * torch.rand(value.shape, generator=generator) for value in perfect))
+    return Reading(*(value + 0.1 * torch.rand(value.shape, generator=generator) for value in perfect[:5]))
 
 
 def test_exact_outputs_are_at_the_minimum():

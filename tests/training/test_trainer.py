@@ -80,6 +80,32 @@ def test_two_steps_and_two_more_are_four_to_the_bit(straight, tmp_path, number):
     assert len(losses[0]) == 4
 
 
+def test_muon_goes_on_to_the_bit_too(tmp_path):
+    options = tiny(matrices="muon", mirror=0.5, head_precision="bfloat16")
+    train(options, Rooms(), tmp_path / "straight", device="cpu")
+    assert train(options, Signalling(signal.SIGTERM, 2), tmp_path / "parts", device="cpu") == "interrupted"
+    train(options, Rooms(), tmp_path / "parts", resume=True, device="cpu")
+    state = final_state(tmp_path / "straight")
+    assert_same(final_state(tmp_path / "parts"), state)
+    assert "momentum.backbone.blocks.0.mlp.expand.weight" in state
+    assert "first_moment.backbone.blocks.0.mlp.expand.weight" not in state
+
+
+def test_half_precision_heads_agree_with_whole_ones():
+    network = build(tiny().network, "cpu")
+    initialize(network, 0)
+    truth = Rooms().batch((0,), 2, 56, 56, 0.5)
+    known = torch.zeros(1, dtype=torch.bool)
+    whole, half = (
+        Reader(network, dtype)(normalize(truth.images), truth.cameras, known)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    for exact, rounded in zip(whole, half, strict=True):
+        assert rounded.dtype == torch.float32
+        assert not torch.equal(exact, rounded) or exact.shape[-1] == 9  # cameras do not pass the head
+        torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)  # 8 bits of mantissa
+
+
 def test_the_loss_curve_is_the_known_one(tmp_path):
     """Whoever changes what is learned changes these numbers, and says so."""
     train(tiny(steps=8, warm_up_steps=2), Rooms(), tmp_path, device="cpu")

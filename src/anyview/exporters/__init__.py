@@ -5,6 +5,7 @@ The table is free of torch, and a format's module is imported when it is written
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,9 @@ FORMATS = {
     "ply": Format(description="points.ply: points with colour, normal and confidence", needs=("cameras",), points=True),
     "colmap": Format(
         description="colmap/sparse/0: cameras, images and points with tracks", needs=("cameras",), package="pycolmap"
+    ),
+    "mesh": Format(
+        description="mesh.ply: depth fused into one coloured surface", needs=("cameras",), points=True, package="open3d"
     ),
     "transforms": Format(
         description="transforms/: nerfstudio's transforms.json, images and points", needs=("cameras",), points=True
@@ -96,7 +100,7 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
 
     Raises:
         ValueError: an unknown format, a bad option, or a folder that is a file or cannot be written to.
-        ImportError: a format needs a package that is not installed.
+        ImportError: a format needs a package that is not installed, or does not work.
     """
     for name in formats:
         if name not in FORMATS:
@@ -104,6 +108,10 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
         package = FORMATS[name].package
         if package and not importlib.util.find_spec(package):
             raise ImportError(f'format {name!r} needs {package}: pip install "anyview[{name}]"')
+        if package == "open3d":
+            from anyview.fusion.tsdf import check_open3d
+
+            check_open3d()
     _check_options(options)
     check_folder(folder)
 
@@ -111,6 +119,8 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
 def _check_options(options: ExportOptions) -> None:
     if not 0 <= options.confidence_percentile <= 100:
         raise ValueError(f"confidence_percentile must be 0 to 100, got {options.confidence_percentile}")
+    if options.mesh_voxel is not None and not 0 < options.mesh_voxel < math.inf:
+        raise ValueError(f"mesh_voxel must be above 0, got {options.mesh_voxel}")
     for name in ("max_points", "max_tracks", "fps", "camera_size"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")

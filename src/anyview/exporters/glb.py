@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from anyview.exporters.colors import index_color
-from anyview.exporters.points import PointCloud, point_cloud
+from anyview.exporters.points import PointCloud, extent, point_cloud
 from anyview.files import atomic_path
 from anyview.geometry.camera import unproject_pixels
 from anyview.geometry.pose import rigid_inverse
@@ -55,12 +55,6 @@ def viewing_transform(cloud: PointCloud, cameras: Cameras) -> Float64[np.ndarray
     seen = cloud.positions.double() @ transform[:3, :3].mT + transform[:3, 3]
     transform[:3, 3] -= torch.from_numpy(np.median(seen.numpy(), axis=0))
     return transform.numpy()
-
-
-def extent(cloud: PointCloud) -> float:
-    """Measure the diagonal of the box from the 5th to the 95th percentile of the points."""
-    low, high = np.percentile(cloud.positions.numpy(), [5, 95], axis=0)
-    return float(np.linalg.norm(high - low))
 
 
 def frustum_edges(cameras: Cameras, height: int, width: int, size: float) -> Float[Tensor, "views 8 2 3"]:

@@ -44,6 +44,12 @@ def point_cloud(prediction: Prediction, options: ExportOptions, *, normals: bool
     )
 
 
+def extent(cloud: PointCloud) -> float:
+    """Measure the diagonal of the box from the 5th to the 95th percentile of the points."""
+    low, high = np.percentile(cloud.positions.numpy(), [5, 95], axis=0)
+    return float(np.linalg.norm(high - low))
+
+
 def select_pixels(prediction: Prediction, options: ExportOptions) -> Bool[Tensor, "views height width"]:
     """Choose the pixels worth showing: valid, confident, and neither sky nor background where those are dropped.
 

@@ -28,7 +28,12 @@ RANSAC_FROM_VIEWS = 10
 RANSAC_ITERATIONS = 10
 RANSAC_SEED = 42
 
+ABSOLUTE_RANK_TOLERANCE = float(np.finfo(np.float64).eps)
+
 AlignmentMethod = Literal["ransac", "umeyama", "rotations"]
+RansacThreshold = Literal["nearest", "matched"]
+"""Whether the residuals whose median decides who is an inlier are distances to the nearest target point, as in the
+reference, or to the point's own partner. On dense or looping trajectories the former are far too small."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,17 @@ def umeyama(
     Also returns whether the points determine the rotation: where they lie on a line or coincide they do not, and the
     result is one of many. Weights must not all be 0; points of weight 0 must still be finite.
     """
-    x, y = source.double(), target.double()
+    similarity, spread = _fit(source.double(), target.double(), weights, with_scale)
+    return _cast(similarity, source), spread[..., 1] > RANK_TOLERANCE * spread[..., 0]
+
+
+def _fit(
+    x: Float[Tensor, "*batch points 3"],
+    y: Float[Tensor, "*batch points 3"],
+    weights: Float[Tensor, "*batch points"] | None = None,
+    with_scale: bool = True,
+) -> tuple[Similarity, Float[Tensor, "*batch 3"]]:
+    """Umeyama's fit, and the singular values of the covariance."""
     w = torch.ones_like(x[..., 0]) if weights is None else weights.double()
     w = (w / w.sum(-1, keepdim=True))[..., None]
     x_mean, y_mean = (w * x).sum(-2, keepdim=True), (w * y).sum(-2, keepdim=True)
@@ -97,16 +112,26 @@ def umeyama(
         variance = (w * (x - x_mean).square()).sum((-2, -1))
         scale = torch.where(variance > 0, (spread * signs).sum(-1) / variance, scale)
     translation = (y_mean - scale[..., None, None] * (x_mean @ rotation.mT))[..., 0, :]
-    similarity = Similarity(scale.to(source), rotation.to(source), translation.to(source))
-    return similarity, spread[..., 1] > RANK_TOLERANCE * spread[..., 0]
+    return Similarity(scale, rotation, translation), spread
 
 
 def umeyama_ransac(
-    source: Float[Tensor, "points 3"], target: Float[Tensor, "points 3"]
+    source: Float[Tensor, "points 3"],
+    target: Float[Tensor, "points 3"],
+    threshold: RansacThreshold = "nearest",
+    *,
+    absolute_rank: bool = False,
 ) -> tuple[Similarity, Bool[Tensor, ""]]:
-    """Fit target ≈ s R source + t with RANSAC, draw for draw as the reference does (spec 12).
+    """Fit target ≈ s R source + t with RANSAC, draw for draw as the reference does (spec 12, benchmark 1.6).
 
     Also returns whether the points determine the rotation.
+
+    Args:
+        source: what is moved.
+        target: its partners, in the same order.
+        threshold: which residuals decide who is an inlier.
+        absolute_rank: take points as determining the rotation from a covariance of 2.2e-16 in their unit on, as the
+            published evaluator does, which lets nearly straight trajectories pass.
 
     Raises:
         ValueError: there are fewer than three points.
@@ -115,21 +140,30 @@ def umeyama_ransac(
     if count < 3:
         raise ValueError(f"RANSAC needs at least 3 points, got {count}")
     x, y = source.double(), target.double()
-    everything, determined = umeyama(x, y)
-    threshold = torch.cdist(everything.apply(x), y).min(-1).values.quantile(0.5)
+
+    def determines(spread: Float[Tensor, "*batch 3"]) -> Bool[Tensor, "*batch"]:
+        smallest = ABSOLUTE_RANK_TOLERANCE if absolute_rank else RANK_TOLERANCE * spread[..., 0]
+        return spread[..., 1] > smallest
+
+    everything, spread = _fit(x, y)
+    determined = determines(spread)
+    if threshold == "nearest":
+        residuals = torch.cdist(everything.apply(x), y).min(-1).values
+    else:
+        residuals = (everything.apply(x) - y).norm(dim=-1)
     draws = np.random.default_rng(RANSAC_SEED)
     size = max(3, (count + 1) // 2)
     subsets = np.stack([draws.choice(count, size, replace=False) for _ in range(RANSAC_ITERATIONS)])
     chosen = torch.from_numpy(subsets).to(source.device)
-    candidates, usable = umeyama(x[chosen], y[chosen])
+    candidates, spread = _fit(x[chosen], y[chosen])
     errors = (candidates.apply(x.expand(len(chosen), -1, -1)) - y).norm(dim=-1)
-    inliers = errors <= threshold
-    best = _best_candidate(errors, inliers, usable)
+    inliers = errors <= residuals.quantile(0.5)
+    best = _best_candidate(errors, inliers, determines(spread))
     if best is None:
         return _cast(everything, source), determined
     if inliers[best].sum() >= 3:
-        refitted, refit_determined = umeyama(x[inliers[best]], y[inliers[best]])
-        if refit_determined:
+        refitted, spread = _fit(x[inliers[best]], y[inliers[best]])
+        if determines(spread):
             return _cast(refitted, source), determined
     candidate = Similarity(candidates.scale[best], candidates.rotation[best], candidates.translation[best])
     return _cast(candidate, source), determined
@@ -155,12 +189,18 @@ def _cast(similarity: Similarity, like: Tensor) -> Similarity:
     return Similarity(similarity.scale.to(like), similarity.rotation.to(like), similarity.translation.to(like))
 
 
-def align_trajectories(source: Float[Tensor, "views 4 4"], target: Float[Tensor, "views 4 4"]) -> TrajectoryAlignment:
+def align_trajectories(
+    source: Float[Tensor, "views 4 4"],
+    target: Float[Tensor, "views 4 4"],
+    *,
+    ransac_from: int = RANSAC_FROM_VIEWS,
+    threshold: RansacThreshold = "nearest",
+) -> TrajectoryAlignment:
     """Find the similarity that brings the cameras ``source`` (world to camera) onto ``target``.
 
-    From the camera centres, with RANSAC from ten views on, as the reference does (spec 12). Where the centres do not
-    determine the rotation (one view, two views, views on a line or in one place), the mean of the cameras' relative
-    rotations is the rotation, and the spread of the centres gives the scale if there is any.
+    From the camera centres, with RANSAC from ``ransac_from`` views on; the defaults are the reference's (spec 12).
+    Where the centres do not determine the rotation (one view, two views, views on a line or in one place), the mean of
+    the cameras' relative rotations is the rotation, and the spread of the centres gives the scale if there is any.
     """
     source_centers, target_centers = camera_centers(source), camera_centers(target)
     scale_known = _has_baseline(source_centers) and _has_baseline(target_centers)
@@ -168,9 +208,9 @@ def align_trajectories(source: Float[Tensor, "views 4 4"], target: Float[Tensor,
     if not (scale_known and determined):
         similarity = _similarity_from_rotations(source.double(), target.double(), scale_known)
         return TrajectoryAlignment(_cast(similarity, source), "rotations", scale_known)
-    if len(source) < RANSAC_FROM_VIEWS:
+    if len(source) < ransac_from:
         return TrajectoryAlignment(similarity, "umeyama", scale_known)
-    similarity, _ = umeyama_ransac(source_centers, target_centers)
+    similarity, _ = umeyama_ransac(source_centers, target_centers, threshold)
     return TrajectoryAlignment(similarity, "ransac", scale_known)
 
 

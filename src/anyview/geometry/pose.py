@@ -51,6 +51,13 @@ def orthonormalize(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*bat
     return left * sign[..., None, :] @ right
 
 
+def rotation_angle(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch"]:
+    """Compute the angles of rotations, 0 to π; small ones too, of which the arc cosine of the trace keeps no digits."""
+    identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
+    chord = (rotation - identity).flatten(-2).norm(dim=-1)  # √8 sin(angle / 2)
+    return 2 * torch.arcsin((chord / 8**0.5).clamp(max=1))
+
+
 def quaternion_xyzw_from_matrix(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
     """Convert rotations to unit quaternions (x, y, z, w) with w ≥ 0."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in rotation.unbind(-2))

@@ -80,6 +80,8 @@ class NetworkConfig:
     """Blocks that turn known cameras into tokens (any-view only)."""
     canonical_depth: bool = False
     """Monocular only: depth · focal length in pixels / 300 is metres."""
+    resolution: int = 504
+    """Longer side in pixels of the pictures that the network is made for."""
 
     @property
     def is_any_view(self) -> bool:
@@ -93,6 +95,11 @@ class NestedConfig:
 
     any_view: NetworkConfig
     metric: NetworkConfig
+
+    @property
+    def resolution(self) -> int:
+        """Longer side in pixels of the pictures that the networks are made for."""
+        return self.any_view.resolution
 
 
 Licence = Literal["Apache-2.0", "CC-BY-NC-4.0"]
@@ -122,6 +129,7 @@ _NANO = NetworkConfig(
     backbone=BackboneConfig(width=192, depth=12, heads=3, taps=(5, 7, 9, 11), cross_view_from=4),
     pyramid=PyramidConfig(features=48, channels=(32, 48, 96, 96)),
     camera_encoder_depth=1,
+    resolution=140,
 )
 _SMALL = _any_view(
     BackboneConfig(width=384, depth=12, heads=6, taps=(5, 7, 9, 11), cross_view_from=4),

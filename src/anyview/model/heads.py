@@ -56,7 +56,8 @@ class Reader(nn.Module):
         x = self.hidden(x)
         if self.norm is not None:
             x = self.norm(x.movedim(1, -1)).movedim(-1, 1)
-        return self.output(F.relu_(x)).movedim(1, -1)
+        with torch.autocast(x.device.type, enabled=False):  # exponentials amplify rounding
+            return self.output(F.relu_(x).float()).movedim(1, -1)
 
 
 class AnyViewHead(nn.Module):

@@ -46,4 +46,4 @@ def take_views(
     x: Float[Tensor, "batch views *rest"], order: Int[Tensor, "batch views"]
 ) -> Float[Tensor, "batch views *rest"]:
     """Reorder the views of each batch item."""
-    return torch.take_along_dim(x, order.view(*order.shape, *[1] * (x.ndim - 2)), dim=1)
+    return x[torch.arange(len(x), device=x.device)[:, None], order]

@@ -159,9 +159,8 @@ class DepthAnything3:
         Raises:
             ValueError: In one line, what is wrong with the pictures, the cameras, or what was asked of this model.
         """
-        self._check(
-            options, poses_given=cameras is not None or (isinstance(images, Scene) and images.cameras is not None)
-        )
+        poses_given = cameras is not None or (isinstance(images, Scene) and images.cameras is not None)
+        options = self._checked(options, poses_given=poses_given)
         if isinstance(images, Scene):
             pictures, cameras = images.pictures, cameras or images.cameras
         else:
@@ -200,7 +199,7 @@ class DepthAnything3:
         """
         if batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
-        self._check(options, poses_given=False)
+        options = self._checked(options, poses_given=False)
         if isinstance(images, Scene):
             if intrinsics is None and images.cameras is not None:
                 intrinsics = images.cameras.intrinsics
@@ -238,8 +237,8 @@ class DepthAnything3:
         for index, (picture, views, known) in enumerate(items):
             yield self._prediction(output, index, [picture], views, known, options)
 
-    def _check(self, options: PredictOptions, *, poses_given: bool) -> None:
-        """Refuse what this model cannot do before anything is read."""
+    def _checked(self, options: PredictOptions, *, poses_given: bool) -> PredictOptions:
+        """Refuse what this model cannot do before anything is read; return the options at the model's resolution."""
         options.check()
         abilities = self.abilities
         if poses_given and not abilities.any_view:
@@ -254,6 +253,9 @@ class DepthAnything3:
         wrong = [block for block in options.features if not 0 <= block < abilities.blocks]
         if wrong:
             raise ValueError(f"{self.name} has blocks 0 to {abilities.blocks - 1}, features were asked of {wrong[0]}")
+        return (
+            options if options.resolution is not None else replace(options, resolution=self.network.config.resolution)
+        )
 
     def _check_memory(self, count: int, views: Views, options: PredictOptions) -> None:
         """Refuse what would not fit, and say what would."""
@@ -273,6 +275,7 @@ class DepthAnything3:
         if limit is None or needed(count) <= limit:
             return
         fitting = max((views for views in range(1, count) if needed(views) <= limit), default=None)
+        assert options.resolution is not None
         lower = range(PATCH, options.resolution, PATCH)
         smaller = max((side for side in lower if needed(count, *_sides(views, side, options)) <= limit), default=PATCH)
         ways = [f"--resolution {smaller}"] + ([f"at most {fitting} views at once"] if fitting else [])
@@ -397,6 +400,7 @@ class DepthAnything3:
 
 
 def _prepare(pictures: Sequence[Picture], options: PredictOptions) -> Views:
+    assert options.resolution is not None
     return prepare_views(
         pictures, resolution=options.resolution, resize=options.resize, mixed_sizes=options.mixed_sizes
     )
@@ -404,6 +408,7 @@ def _prepare(pictures: Sequence[Picture], options: PredictOptions) -> Views:
 
 def _sides(views: Views, resolution: int, options: PredictOptions) -> tuple[int, int]:
     """Height and width that views would have at most at another resolution."""
+    assert options.resolution is not None
     height, width = (-(-side * resolution // (options.resolution * PATCH)) * PATCH for side in views.images.shape[1:3])
     return height, width
 

@@ -36,30 +36,34 @@ def place_cameras(
     height: int,
     width: int,
     least_overlap: float,
-) -> Cameras:
+) -> tuple[Cameras, Bool[Tensor, " scenes"]]:
     """Choose cameras for every scene: the first proposal of the rig that is free, sees something, and overlaps enough.
 
     Later proposals have their views closer together and may see less of objects; the last are handheld whatever the
     rig. The overlap of a view is the share of its surface that views before it see (for the first view: that any other
-    sees), measured by reprojecting a coarse depth map.
-
-    Raises:
-        ValueError: no proposal of some scene has the overlap asked for.
+    sees), measured by reprojecting a coarse depth map. Returned beside the cameras: which scenes have found some.
     """
-    chosen: Cameras | None = None
-    done = torch.zeros(len(seeds), dtype=torch.bool, device=seeds.device)
+    chosen = Cameras(
+        torch.eye(4, device=seeds.device).repeat(len(seeds), views, 1, 1),
+        torch.eye(3, device=seeds.device).repeat(len(seeds), views, 1, 1),
+    )
+    open_scenes = torch.arange(len(seeds), device=seeds.device)
     for attempt in range(_ROUNDS):
+        rest, kept = world.take(open_scenes.tolist()), seeds[open_scenes]
         # A walk may pass by the little there is to see; hands always point at it.
-        tried = rigs if attempt < _ROUNDS // 2 else torch.full_like(rigs, RIGS.index("handheld"))
-        cameras = propose(world, tried, seeds + attempt, _PROPOSALS, views, height, width, 0.75**attempt)
-        good = acceptable(world, cameras, height, width, least_overlap, _LEAST_OBJECTS * 0.6**attempt)
-        first = good.int().argmax(-1)
-        picked = cameras[torch.arange(len(seeds), device=seeds.device), first]
-        chosen = picked if chosen is None else _where(done, chosen, picked)
-        done = done | good.any(-1)
-        if done.all():
-            return chosen
-    raise ValueError(f"expected cameras with an overlap of at least {least_overlap}, found none in some scene")
+        tried = rigs[open_scenes] if attempt < _ROUNDS // 2 else torch.full_like(kept, RIGS.index("handheld"))
+        cameras = propose(rest, tried, kept + attempt, _PROPOSALS, views, height, width, 0.75**attempt)
+        good = acceptable(rest, cameras, height, width, least_overlap, _LEAST_OBJECTS * 0.6**attempt)
+        picked = cameras[torch.arange(len(kept), device=seeds.device), good.int().argmax(-1)]
+        found = good.any(-1)
+        chosen.world_to_camera[open_scenes[found]] = picked.world_to_camera[found]
+        chosen.intrinsics[open_scenes[found]] = picked.intrinsics[found]
+        open_scenes = open_scenes[~found]
+        if not len(open_scenes):
+            break
+    placed = torch.ones(len(seeds), dtype=torch.bool, device=seeds.device)
+    placed[open_scenes] = False
+    return chosen, placed
 
 
 def propose(
@@ -225,11 +229,3 @@ def _lenses(
         torch.stack([zero, zero, one], -1),
     ]
     return torch.stack(rows, -2)
-
-
-def _where(first: Bool[Tensor, " scenes"], one: Cameras, other: Cameras) -> Cameras:
-    pick = first[:, None, None, None]
-    return Cameras(
-        torch.where(pick, one.world_to_camera, other.world_to_camera),
-        torch.where(pick, one.intrinsics, other.intrinsics),
-    )

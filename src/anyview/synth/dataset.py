@@ -5,7 +5,7 @@ from random import Random
 from typing import get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from anyview.options import nearest_names
@@ -18,10 +18,12 @@ from anyview.synth.renderer import render
 from anyview.synth.rooms import room
 from anyview.synth.still_lifes import still_life
 from anyview.synth.streets import street
-from anyview.synth.world import stack_layouts
-from anyview.types import TrueViews
+from anyview.synth.world import Layout, stack_layouts
+from anyview.types import Cameras, TrueViews
 
 _LAYOUTS = {"room": room, "street": street, "landscape": landscape, "still_life": still_life}
+_DRAWS = 5
+"""Times that a scene is drawn before cameras that overlap as much as asked are taken for impossible."""
 
 
 def scene_at(options: SynthOptions, split: Split, index: int, device: torch.device | str = "cpu") -> TrueViews:
@@ -55,23 +57,8 @@ def batch_at(
     if not indices or min(indices) < 0:
         raise ValueError(f"expected one index or more, none negative, got {list(indices)}")
     seeds = [scene_seed(options.seed, split, index) for index in indices]
-    draws = [Random(seed) for seed in seeds]
-    layouts, rigs = [], []
-    for rng in draws:
-        kind = rng.choices(options.kinds, options.kind_weights)[0]
-        rigs.append(RIGS.index(rng.choices(options.rigs, options.rig_weights)[0]))
-        layouts.append(_LAYOUTS[kind](rng))
-    world = stack_layouts(layouts, device)
-    keys = torch.tensor([seed & 0x7FFFFFFF for seed in seeds], dtype=torch.int32, device=device)
-    cameras = place_cameras(
-        world,
-        torch.tensor(rigs, device=device),
-        keys,
-        views=options.views,
-        height=options.height,
-        width=options.width,
-        least_overlap=options.least_overlap,
-    )
+    seeds, layouts, cameras = _lay_out(options, seeds, device)
+    world, keys = stack_layouts(layouts, device), _keys(seeds, device)
     rendering = render(world, cameras, options.height, options.width, shadows=options.shadows)
     exposed = _exposed(rendering.color)
     images = photograph(exposed, keys) if options.augment else exposed
@@ -84,6 +71,48 @@ def batch_at(
         normals=rendering.normals,
         metric=True,
     )
+
+
+def _lay_out(
+    options: SynthOptions, seeds: list[int], device: torch.device | str
+) -> tuple[list[int], list[Layout], Cameras]:
+    """Lay scenes out and place their cameras; a scene without a place for them is drawn again, from another seed."""
+    seeds = list(seeds)
+    drawn = [_draw(options, seed) for seed in seeds]
+    poses = torch.empty(len(seeds), options.views, 4, 4, device=device)
+    intrinsics = torch.empty(len(seeds), options.views, 3, 3, device=device)
+    waiting = list(range(len(seeds)))
+    for _ in range(_DRAWS):
+        cameras, placed = place_cameras(
+            stack_layouts([drawn[scene][0] for scene in waiting], device),
+            torch.tensor([drawn[scene][1] for scene in waiting], device=device),
+            _keys([seeds[scene] for scene in waiting], device),
+            views=options.views,
+            height=options.height,
+            width=options.width,
+            least_overlap=options.least_overlap,
+        )
+        poses[waiting], intrinsics[waiting] = cameras.world_to_camera, cameras.intrinsics
+        waiting = [scene for scene, found in zip(waiting, placed.tolist(), strict=True) if not found]
+        if not waiting:
+            return seeds, [layout for layout, _ in drawn], Cameras(poses, intrinsics)
+        for scene in waiting:
+            seeds[scene] = seed_from("anyview.synth again", seeds[scene])
+            drawn[scene] = _draw(options, seeds[scene])
+    overlap = options.least_overlap
+    raise ValueError(f"expected cameras with an overlap of at least {overlap}, found none in {_DRAWS} draws of a scene")
+
+
+def _draw(options: SynthOptions, seed: int) -> tuple[Layout, int]:
+    """Draw a scene's layout, and the number of its camera rig."""
+    rng = Random(seed)
+    kind = rng.choices(options.kinds, options.kind_weights)[0]
+    rig = RIGS.index(rng.choices(options.rigs, options.rig_weights)[0])
+    return _LAYOUTS[kind](rng), rig
+
+
+def _keys(seeds: Sequence[int], device: torch.device | str) -> Int[Tensor, " scenes"]:
+    return torch.tensor([seed & 0x7FFFFFFF for seed in seeds], dtype=torch.int32, device=device)
 
 
 def scene_seed(seed: int, split: Split, index: int) -> int:

@@ -1,7 +1,7 @@
 """What a scene consists of: as plain numbers while it is laid out, and as arrays of several scenes for rendering."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Bool, Float
@@ -85,6 +85,25 @@ class World:
     """Low corner (3), high corner (3), orbit radius (2), stride (2)."""
     targets: Float[Tensor, "scenes targets 3"]
     """Repeated where a scene has fewer than the others."""
+
+    def take(self, scenes: Sequence[int]) -> "World":
+        """Return some of the scenes, in the order asked for."""
+        return World(
+            solids=_take(self.solids, scenes),
+            lights=self.lights[scenes],
+            ambient=self.ambient[scenes],
+            sky=self.sky[scenes],
+            is_void=self.is_void[scenes],
+            enclosure=self.enclosure[scenes],
+            ground=self.ground[scenes],
+            rolling=tuple(place for place, scene in enumerate(scenes) if scene in self.rolling),
+            stand=self.stand[scenes],
+            targets=self.targets[scenes],
+        )
+
+
+def _take(solids: Solids, scenes: Sequence[int]) -> Solids:
+    return Solids(**{field.name: getattr(solids, field.name)[scenes] for field in fields(Solids)})
 
 
 def stack_layouts(layouts: Sequence[Layout], device: torch.device | str = "cpu") -> World:

@@ -1,4 +1,4 @@
-"""Colour changes of pictures that leave geometry alone."""
+"""More pictures out of few: colours that change, and scenes in a mirror."""
 
 import math
 import random
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from anyview.types import Cameras, TrueViews
 
 CHANGED = 0.9
 """Share of the views whose colours are changed [inferred: VGGT]."""
@@ -30,6 +32,25 @@ def jitter_colors(
     maps = color_maps(strength * torch.tensor(draws, device=images.device))
     changed = torch.einsum("bvoi,bvhwi->bvhwo", maps[..., :3], images.float()) + 255 * maps[..., None, None, :, 3]
     return changed.round().clamp(0, 255).byte()
+
+
+def mirror_scenes(truth: TrueViews, indices: Sequence[int], probability: float, seed: int) -> TrueViews:
+    """Show some scenes as a mirror at x = 0 does, left and right exchanged; which follows from the scenes' numbers."""
+    if probability == 0:
+        return truth
+    draws = [random.Random(f"mirror {seed} {index}").random() < probability for index in indices]
+    mirrored = torch.tensor(draws, device=truth.depth.device)[:, None, None, None]
+    sign = torch.tensor([-1.0, 1, 1, 1], device=truth.depth.device)
+    poses, intrinsics = truth.cameras.world_to_camera, truth.cameras.intrinsics
+    lenses = intrinsics * (sign[:3, None] * sign[:3])
+    lenses[..., 0, 2] += truth.depth.shape[-1]
+    return TrueViews(
+        images=torch.where(mirrored[..., None], truth.images.flip(-2), truth.images),
+        depth=torch.where(mirrored, truth.depth.flip(-1), truth.depth),
+        cameras=Cameras(
+            torch.where(mirrored, poses * (sign[:, None] * sign), poses), torch.where(mirrored, lenses, intrinsics)
+        ),
+    )
 
 
 def color_maps(changes: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 4"]:

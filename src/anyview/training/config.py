@@ -50,6 +50,8 @@ class TrainOptions:
     """Probability that a scene's cameras are told to the network [paper], those of all its views [authors]."""
     jitter: float = 0.5
     """Strength of colour augmentation, 0 to 1; 1 is VGGT's [inferred]."""
+    mirror: float = 0.0
+    """Probability that a scene is shown with left and right exchanged, its cameras too [ours]."""
     seed: int = 0
 
     depth_weight: float = 1.0
@@ -62,6 +64,8 @@ class TrainOptions:
     """[paper: β]"""
     gradient_weight: float = 1.0
     """[paper: α]"""
+    match_weight: float = 0.0
+    """Of telling attention across views which patches show the same; needs depth of all views [ours]."""
     confidence_weight: float = 0.2
     """λ_c of the confidence's logarithm, for depth and rays [inferred: DUSt3R, VGGT, MapAnything]."""
 
@@ -75,6 +79,8 @@ class TrainOptions:
     """Factor of the backbone's learning rate [inferred: 1 from random weights, 0.1 from trained ones]."""
     weight_decay: float = 0.05
     """Of matrices and convolutions; biases, norms, scales and tokens have none [inferred]."""
+    matrices: Literal["adamw", "muon"] = "adamw"
+    """What moves the matrices of the backbone's blocks; all else is AdamW's [inferred: adamw]."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Of AdamW [inferred: DUSt3R, VGGT, Pi3, MapAnything]."""
     clip: float = 1.0
@@ -84,6 +90,8 @@ class TrainOptions:
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the backbone; auto: bfloat16 where the device has it [inferred]."""
+    head_precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the dense head's convolutions, but for the last of each branch [ours]."""
     recompute: bool = False
     """Trade time for memory: compute the inside of backbone blocks again on the way back [inferred: as VGGT]."""
     compile: bool = False
@@ -131,13 +139,42 @@ _TINY = NetworkConfig(
     camera_encoder_depth=1,
 )
 
+_NANO: NetworkConfig = find_preset("da3-nano").config  # type: ignore[assignment]
+
 RECIPES: dict[str, TrainOptions] = {
     "nano": TrainOptions(
         recipe="nano",
-        network=find_preset("da3-nano").config,  # type: ignore[arg-type]
+        network=_NANO,
         name="da3-nano",
         stages=(
             # Near views of little pictures first: matching is learned where it is easy, at many scenes a second.
+            Stage(until=0.35, sizes=((56, 56), (56, 70), (70, 56)), views=(1, 4), spread=(0.0, 0.6)),
+            Stage(until=0.70, sizes=((84, 84), (70, 98), (98, 70)), views=(1, 5), spread=(0.0, 0.9)),
+            Stage(sizes=((112, 112), (98, 126), (126, 98), (140, 140), (112, 140)), views=(1, 6)),
+        ),
+        steps=4_200,
+        tokens_per_step=1_600,
+        mirror=0.5,
+        ray_weight=2.0,  # cameras are what comes last
+        camera_weight=3.0,
+        match_weight=0.25,
+        peak_rate=1e-3,  # small networks from random weights bear more than the paper's large one from DINOv2
+        warm_up_steps=200,
+        final_rate=1e-5,
+        matrices="muon",
+        average_decay=0.998,
+        precision="bfloat16",
+        head_precision="bfloat16",
+        ahead=1,
+        checkpoint_every=100,
+        validate_every=1_000,
+        validation_size=(112, 112),
+    ),
+    "nano-gpu": TrainOptions(
+        recipe="nano-gpu",
+        network=replace(_NANO, resolution=224),
+        name="da3-nano",
+        stages=(
             Stage(until=0.15, sizes=((112, 112), (112, 154), (154, 112)), views=(1, 3), spread=(0.0, 0.4)),
             Stage(until=0.50, sizes=((154, 154), (126, 168), (168, 126)), views=(1, 6), spread=(0.0, 0.8)),
             Stage(until=0.80, sizes=((224, 224), (168, 224), (224, 168)), views=(1, 8)),
@@ -145,8 +182,11 @@ RECIPES: dict[str, TrainOptions] = {
         ),
         steps=16_000,
         tokens_per_step=32_896,  # 128 views of 224 × 224
-        peak_rate=1e-3,  # small networks from random weights bear more than the paper's large one from DINOv2
+        mirror=0.5,
+        match_weight=0.25,
+        peak_rate=1e-3,
         warm_up_steps=500,
+        matrices="muon",
         average_decay=0.9995,
         compile=True,
         ahead=1,
@@ -200,8 +240,8 @@ RECIPES: dict[str, TrainOptions] = {
         validation_size=(56, 56),
     ),
 }
-"""Runs worth repeating: `nano` trains the bundled model, `student` a larger one, `finetune` adapts a published one to
-one's own pictures, `tiny` serves tests."""
+"""Runs worth repeating: `nano` trains the bundled model on a processor and `nano-gpu` on a GPU, `student` a larger one,
+`finetune` adapts a published one to one's own pictures, `tiny` serves tests."""
 
 
 def find_recipe(name: str, **changes: object) -> TrainOptions:
@@ -230,9 +270,16 @@ def check_options(options: TrainOptions) -> None:
     for name in ("steps", "log_every", "checkpoint_every", "keep_checkpoints", "validate_every", "clip", "peak_rate"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
-    for name in ("known_cameras", "jitter"):
+    if options.match_weight > 0 and options.sharding == "fsdp":
+        raise ValueError("match_weight needs whole blocks: expected sharding='ddp', or match_weight=0")
+    for name in ("known_cameras", "jitter", "mirror"):
         if not 0 <= getattr(options, name) <= 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {getattr(options, name)}")
+    for name, values in (("matrices", ("adamw", "muon")), ("head_precision", ("float32", "bfloat16"))):
+        if getattr(options, name) not in values:
+            raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(options, name)!r}")
+    if options.matrices == "muon" and options.sharding == "fsdp":
+        raise ValueError("Muon needs whole matrices: expected sharding='ddp' or matrices='adamw'")
     if not 0 <= options.average_decay < 1:
         raise ValueError(f"average_decay must be at least 0 and below 1, got {options.average_decay}")
     if options.network is None and options.start is None:

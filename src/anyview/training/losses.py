@@ -4,7 +4,7 @@ Every term is an ℓ1 norm, averaged over the pixels or views that count; a scen
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 FIELD_OF_VIEW_WEIGHT = 0.5
@@ -71,6 +71,19 @@ def gradient_loss(
         before, after = slice_axis(valid, axis)
         total = total + mean_over(before & after, error.diff(dim=axis).abs())
     return total
+
+
+def match_loss(
+    similarity: Float[Tensor, "batch blocks views patches views patches"],
+    matches: Int[Tensor, "batch views patches views"],
+) -> Float[Tensor, " batch"]:
+    """Ask attention from a patch into another view to look at the patch that shows the same: a cross entropy [ours]."""
+    views = matches.shape[1]
+    other = ~torch.eye(views, dtype=torch.bool, device=matches.device)[:, None]
+    known = (matches >= 0) & other
+    chosen = matches.clamp(min=0)[:, None, ..., None].expand(*similarity.shape[:-1], 1)
+    error = -similarity.log_softmax(-1).gather(-1, chosen)[..., 0]
+    return mean_over(known, error.mean(1))
 
 
 def weighted_by_confidence(

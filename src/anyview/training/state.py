@@ -1,8 +1,8 @@
 """All that a run has to remember, and the one file that it is kept in.
 
-There is no more to it than weights, their average, AdamW's two moments and the number of the step: samples, learning
-rate and augmentation are functions of the recipe and the step, and no generator of random numbers has a state. The
-file holds whole tensors, so that a run can go on with another number of processes, sharded or not.
+There is no more to it than weights, their average, the optimisers' moments and the number of the step: samples,
+learning rate and augmentation are functions of the recipe and the step, and no generator of random numbers has a state.
+The file holds whole tensors, so that a run can go on with another number of processes, sharded or not.
 """
 
 import copy
@@ -19,13 +19,11 @@ from anyview.files import atomic_path
 from anyview.model.network import Network
 from anyview.training.config import TrainOptions, options_to_json
 from anyview.training.distributed import Team, distribute, split_like, whole
-from anyview.training.optimizer import make_optimizer
+from anyview.training.optimizer import Optimizers, make_optimizer
 from anyview.training.start import starting_network
 from anyview.training.step import Reader
 
 FORMAT = "anyview-training-1"
-_MOMENTS = {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
-"""Our names, and the optimiser's."""
 
 
 @dataclass
@@ -38,7 +36,7 @@ class TrainState:
     reader: nn.Module
     """The network, ready to run in its team."""
     averaged_reader: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizers
     step: int = 0
     """Steps done."""
 
@@ -46,8 +44,11 @@ class TrainState:
     def fresh(cls, options: TrainOptions, team: Team) -> "TrainState":
         """Begin a recipe's run."""
         network = starting_network(options).to(team.device)
+        head_dtype = getattr(torch, options.head_precision)
         averaged = copy.deepcopy(network).requires_grad_(False)
-        reader = distribute(Reader(network), team, options.sharding)
+        reader = distribute(
+            Reader(network, head_dtype, watches_matches=options.match_weight > 0), team, options.sharding
+        )
         averaged_reader: nn.Module = Reader(averaged)
         if options.sharding == "fsdp":
             averaged_reader = distribute(Reader(averaged), team, "fsdp")
@@ -59,8 +60,7 @@ class TrainState:
         yield from ((f"network.{name}", value) for name, value in self.network.state_dict().items())
         yield from ((f"averaged.{name}", value) for name, value in self.averaged.state_dict().items())
         for name, parameter in self.network.named_parameters():
-            moments = self.optimizer.state.get(parameter, {})
-            yield from ((f"{ours}.{name}", moments[theirs]) for ours, theirs in _MOMENTS.items() if theirs in moments)
+            yield from ((f"{kind}.{name}", moment) for kind, moment in self.optimizer.moments(parameter).items())
 
     def save(self, path: Path, options: TrainOptions, team: Team) -> None:
         """Write the state; the team's first process writes for all."""
@@ -79,7 +79,7 @@ class TrainState:
         """
         self.step = read_step(path)
         if self.step > 0:
-            self._make_moments()
+            self.optimizer.make_moments(self.step)
         with torch.no_grad(), safe_open(path, framework="pt") as file:
             stored, own = set(file.keys()), dict(self.tensors())
             if stored != own.keys():
@@ -87,15 +87,6 @@ class TrainState:
                 raise ValueError(f"{path} is the state of another network: {strangers} is only in one of the two")
             for name, tensor in own.items():
                 tensor.copy_(split_like(file.get_tensor(name), tensor))
-
-    def _make_moments(self) -> None:
-        """Make what AdamW makes in its first step."""
-        fused = self.optimizer.defaults["fused"]
-        for parameter in (p for group in self.optimizer.param_groups for p in group["params"]):
-            self.optimizer.state[parameter] = {
-                "step": torch.tensor(float(self.step), device=parameter.device if fused else None),
-                **{theirs: torch.zeros_like(parameter) for theirs in _MOMENTS.values()},
-            }
 
 
 def read_step(path: Path) -> int:

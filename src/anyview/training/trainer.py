@@ -18,7 +18,7 @@ from anyview.devices import resolve_dtype
 from anyview.images.preprocess import normalize
 from anyview.model import checkpoint
 from anyview.model.network import build
-from anyview.training.augment import jitter_colors
+from anyview.training.augment import jitter_colors, mirror_scenes
 from anyview.training.config import TrainOptions, check_options
 from anyview.training.distributed import Team, join_team, replicated, whole
 from anyview.training.folder import RunFolder
@@ -97,8 +97,7 @@ def _set_up(state: TrainState, options: TrainOptions, device: torch.device) -> N
         # float16 would need its gradients scaled; GPUs that have nothing better train in float32.
         network.backbone_dtype = torch.float32 if precision == torch.float16 else precision
         network.backbone.recompute = options.recompute
-        if device.type == "cuda":
-            network.frames_at_once = 10_000
+        network.frames_at_once = 10_000  # whole batches: what is left for the way back fills the memory anyway
     if options.compile:
         for block in state.network.backbone.blocks:
             block.compile(dynamic=True)
@@ -150,6 +149,7 @@ class _Loop:
         options, state, team = self.options, self.state, self.team
         mine = sample.share(team.rank, team.size)
         with torch.no_grad():
+            truth = mirror_scenes(truth, mine.indices, options.mirror, options.seed)
             targets = make_targets(truth)
             images = normalize(jitter_colors(truth.images, mine.indices, options.jitter, options.seed))
         known = torch.tensor(mine.known_cameras, device=team.device)

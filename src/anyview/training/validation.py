@@ -75,7 +75,7 @@ def _read_scene(reader: nn.Module, truth: TrueViews, options: TrainOptions) -> t
     reading: Reading = reader(normalize(truth.images), truth.cameras, unknown)
     terms = compare(reading, targets, options.confidence_weight)
     losses = {"loss": weigh(terms, options).item(), **{name: value.item() for name, value in terms.items()}}
-    reading = Reading(*(value.float().cpu() for value in reading))
+    reading = Reading(*(value.float().cpu() for value in reading[:5]))
     height, width = truth.depth.shape[-2:]
     answer = Answer(
         depth=reading.depth[0],

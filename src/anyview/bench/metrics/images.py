@@ -1,0 +1,68 @@
+"""Scores of rendered pictures (benchmark 3.1)."""
+
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+WINDOW, DEVIATION = 11, 1.5
+"""Of SSIM's Gaussian window, in pixels."""
+LPIPS_WEIGHTS = "vgg16-397923af.pth"
+"""torchvision's file of the VGG network that LPIPS compares features of."""
+
+
+def psnr(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
+    """Compute the peak signal-to-noise ratio in dB over pixels and channels, 0 to 1; ∞ for equal pictures."""
+    error = (rendered.clamp(0, 1).double() - truth.clamp(0, 1).double()).square().mean().item()
+    return -10 * math.log10(error) if error > 0 else math.inf
+
+
+def ssim(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
+    """Compute the structural similarity of pictures, 0 to 1 (Wang et al. 2004).
+
+    Statistics come from windows of 11 × 11 pixels with Gaussian weights, wherever such a window fits into the picture,
+    and the result is the mean over windows and channels.
+
+    Raises:
+        ValueError: no window fits.
+    """
+    if min(truth.shape[-2:]) < WINDOW:
+        raise ValueError(f"expected pictures of at least {WINDOW} pixels each way, got {tuple(truth.shape[-2:])}")
+    x, y = rendered.clamp(0, 1).double()[:, None], truth.clamp(0, 1).double()[:, None]
+    x_mean, y_mean = _window_means(x), _window_means(y)
+    x_variance, y_variance = _window_means(x * x) - x_mean.square(), _window_means(y * y) - y_mean.square()
+    covariance = _window_means(x * y) - x_mean * y_mean
+    luminance = (2 * x_mean * y_mean + 0.01**2) / (x_mean.square() + y_mean.square() + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (x_variance + y_variance + 0.03**2)
+    return (luminance * structure).mean().item()
+
+
+def lpips(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
+    """Compute the perceptual distance LPIPS (Zhang et al. 2018) with VGG features, of pictures from 0 to 1.
+
+    Needs the packages ``lpips`` and ``torchvision`` and the VGG weights in torch.hub's folder; downloads nothing.
+
+    Raises:
+        ImportError: a package is missing.
+        ValueError: the weights are.
+    """
+    try:
+        from lpips import LPIPS
+    except ImportError as error:
+        raise ImportError("LPIPS needs the packages lpips and torchvision: pip install lpips torchvision") from error
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS
+    if not weights.is_file():
+        raise ValueError(f"LPIPS needs torchvision's VGG weights in {weights}, and they are not there")
+    distance = LPIPS(net="vgg", verbose=False).eval()
+    with torch.inference_mode():
+        return distance(rendered.clamp(0, 1)[None], truth.clamp(0, 1)[None], normalize=True).item()
+
+
+def _window_means(images: Float[Tensor, "channels 1 height width"]) -> Float[Tensor, "channels 1 rows columns"]:
+    offsets = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
+    weights = torch.exp(-0.5 * (offsets / DEVIATION).square())
+    weights = weights / weights.sum()
+    return conv2d(conv2d(images, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))

@@ -1,0 +1,60 @@
+"""What a benchmark run is. No torch here: ``anyview --help`` must answer at once."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from anyview.options import Protocol, nearest_names
+
+Task = Literal["pose", "recon_unposed", "recon_posed", "depth", "view_syn"]
+"""Camera poses; geometry fused with predicted or with true cameras; depth of single pictures; view synthesis."""
+TASKS: tuple[Task, ...] = get_args(Task)
+Pass = Literal["unposed", "posed", "single"]
+"""What a model is given: pictures; pictures and true cameras; one picture at a time."""
+PASS_OF: dict[Task, Pass] = {
+    "pose": "unposed",
+    "recon_unposed": "unposed",
+    "recon_posed": "posed",
+    "depth": "single",
+    "view_syn": "posed",
+}
+TableFormat = Literal["text", "markdown", "json", "csv", "latex"]
+Recompute = Literal["nothing", "corrupt", "scores", "everything"]
+DepthProtocol = Literal["da2-rel", "marigold-affine", "zoe-metric", "unidepth-metric"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What is scored, and by which rules."""
+
+    protocol: Protocol = "sane"
+    """sane: what is clearly wrong in the published evaluator is put right; compat: its numbers, quirk for quirk
+    (docs/benchmark.md has both side by side). They are never mixed in one folder."""
+    max_frames: int = 100
+    """Scenes with more frames are thinned to this many, the same ones always (0: all frames)."""
+    scenes: tuple[str, ...] = ()
+    """Only scenes of these names, of all data sets; default: all."""
+    depth_protocol: DepthProtocol = "da2-rel"
+    """Crops, caps and alignment of single-picture depth."""
+    filter_unposed: bool = False
+    """DTU: keep only points that four views agree on in recon_unposed too, as recon_posed always does."""
+    shard: str = "1/1"
+    """Work on every n-th scene only, as i/n: 1/4, 2/4 and so on, each in a process of its own."""
+    recompute: Recompute = "nothing"
+    """What to make again though it is there: corrupt results, all scores, or everything."""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("protocol", get_args(Protocol)), ("depth_protocol", get_args(DepthProtocol))):
+            if getattr(self, name) not in choices:
+                value = getattr(self, name)
+                raise ValueError(f"unknown {name} {value!r}; {nearest_names(value, choices)}")
+
+    def parsed_shard(self) -> tuple[int, int]:
+        """Return (position from 0 on, count) of the shard.
+
+        Raises:
+            ValueError: it is not of the form i/n with 1 ≤ i ≤ n.
+        """
+        position, slash, count = self.shard.partition("/")
+        if not (slash and position.isdecimal() and count.isdecimal() and 1 <= int(position) <= int(count)):
+            raise ValueError(f"expected a shard as i/n with i from 1 to n, got {self.shard!r}")
+        return int(position) - 1, int(count)

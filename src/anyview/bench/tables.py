@@ -1,0 +1,291 @@
+"""Scores of runs as tables: text, Markdown, JSON, CSV, LaTeX."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from anyview.bench.options import TASKS, TableFormat, Task
+from anyview.bench.published import published_rows
+from anyview.bench.results import Outcome, RunFolder, read_json
+from anyview.bench.summary import Mean, mean_of
+
+HEADLINES: Mapping[Task, tuple[str, ...]] = {
+    "pose": ("auc03", "auc30"),
+    "recon_unposed": ("fscore", "overall"),
+    "recon_posed": ("fscore", "overall"),
+    "depth": ("delta1", "abs_rel"),
+    "view_syn": ("psnr", "ssim"),
+}
+"""What means are shown of."""
+AVERAGED: Mapping[Task, tuple[str, ...]] = {
+    "pose": ("hiroom", "eth3d", "dtu64", "7scenes", "scannetpp"),
+    "recon_unposed": ("hiroom", "eth3d", "7scenes", "scannetpp"),
+    "recon_posed": ("hiroom", "eth3d", "7scenes", "scannetpp"),
+}
+"""Data sets of the published averages, in the published order; DTU's are in another unit, and 49 views of it are no
+pose benchmark."""
+ORDER = ("hiroom", "eth3d", "dtu", "dtu64", "7scenes", "scannetpp")
+TITLES: Mapping[Task, str] = {
+    "pose": "Camera poses",
+    "recon_unposed": "Geometry, predicted cameras",
+    "recon_posed": "Geometry, true cameras",
+    "depth": "Depth of single pictures",
+    "view_syn": "View synthesis",
+}
+LOWER_IS_BETTER = {"acc", "comp", "overall", "abs_rel", "sq_rel", "rmse", "ate", "rpe_translation", "rpe_rotation"}
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry: what it says, and its number if it has one."""
+
+    text: str
+    value: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name, rows of cells, and what has to be said with them."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What is in a run's folder."""
+
+    name: str
+    protocol: str
+    outcomes: tuple[Outcome, ...]
+
+
+def read_run(path: Path) -> Run:
+    """Read a run's scores.
+
+    Raises:
+        ValueError: there is no run, or it has no scores yet.
+    """
+    file = path / "run.json"
+    if not file.is_file():
+        raise ValueError(f"{path} is no folder of a benchmark run: it has no run.json")
+    identity, outcomes = read_json(file), RunFolder(path).outcomes()
+    if not outcomes:
+        raise ValueError(f"{path} has no scores yet")
+    return Run(str(identity.get("name", path.name)), str(identity.get("protocol")), tuple(outcomes))
+
+
+def comparison(runs: Sequence[Run], *, published: bool = False) -> list[Table]:
+    """Compare the means of runs, one table for each task; ``published`` adds the rows of the paper.
+
+    Raises:
+        ValueError: the runs follow different protocols.
+    """
+    protocols = sorted({run.protocol for run in runs})
+    if len(protocols) > 1:
+        raise ValueError(f"runs of the protocols {' and '.join(protocols)} must not share a table")
+    tables = []
+    for task in TASKS:
+        means = {run: [mean for mean in mean_of(run.outcomes) if mean.task == task] for run in runs}
+        if any(means.values()):
+            tables.append(_compare(task, means, published, protocols[0]))
+    return tables
+
+
+def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, protocol: str) -> Table:
+    there = {mean.dataset for of_run in means.values() for mean in of_run}
+    if task == "pose" and protocol == "compat" and "dtu64" in there:
+        there.discard("dtu")
+    datasets = [*(name for name in ORDER if name in there), *sorted(there - set(ORDER))]
+    columns = ("model", "metric", "Avg", *datasets, "scenes", "s/scene", "peak GiB")
+    rows, notes = [], []
+    for run, of_run in means.items():
+        by_set = {mean.dataset: mean for mean in of_run if mean.dataset in there}
+        outcomes = [o for o in run.outcomes if o.task == task and o.dataset in by_set]
+        scored, total = (sum(getattr(mean, what) for mean in by_set.values()) for what in ("scored", "total"))
+        notes += [f"{run.name}, {o.dataset} {o.scene}: failed ({o.reason})" for o in outcomes if o.reason is not None]
+        for metric in HEADLINES[task]:
+            average, complete = _average(task, metric, {name: mean.metrics for name, mean in by_set.items()})
+            if not (math.isnan(average) or complete):
+                notes.append("* an average over some of the benchmark's data sets only")
+            cells = [Cell(run.name), Cell(metric), _number(average, "" if complete else "*")]
+            for name in datasets:
+                mean = by_set.get(name)
+                value = math.nan if mean is None else mean.metrics.get(metric, math.nan)
+                cells.append(
+                    _number(value, "" if mean is None or mean.is_complete else f" ({mean.scored}/{mean.total})")
+                )
+            cells += [Cell(f"{scored}/{total}"), *_costs(outcomes)]
+            rows.append(tuple(cells))
+    if published:
+        for row in published_rows(task, there):
+            for metric in HEADLINES[task]:
+                values = {name: row.metrics.get(name, {}) for name in datasets}
+                if any(metric in of_set for of_set in values.values()):
+                    average, complete = _average(task, metric, values)
+                    cells = [
+                        Cell(f"{row.model} [{row.source}]"),
+                        Cell(metric),
+                        _number(average, "" if complete else "*"),
+                    ]
+                    cells += [_number(values[name].get(metric, math.nan)) for name in datasets]
+                    rows.append((*cells, Cell("–"), Cell("–"), Cell("–")))
+    title = f"{TITLES[task]} ({protocol})"
+    return Table(title, columns, _mark_best(rows, range(2, 3 + len(datasets))), tuple(dict.fromkeys(notes)))
+
+
+def _average(task: Task, metric: str, metrics: Mapping[str, Mapping[str, float]]) -> tuple[float, bool]:
+    """Average over the benchmark's data sets, and say whether all of them are there."""
+    wanted = AVERAGED.get(task, ())
+    values = [metrics[name][metric] for name in wanted if metric in metrics.get(name, {})]
+    return (float(np.mean(values)), len(values) == len(wanted)) if values else (math.nan, True)
+
+
+def _costs(outcomes: Sequence[Outcome]) -> tuple[Cell, Cell]:
+    seconds = [outcome.seconds for outcome in outcomes if not math.isnan(outcome.seconds)]
+    peak = max((outcome.peak_bytes for outcome in outcomes), default=0)
+    mean = float(np.mean(seconds)) if seconds else math.nan
+    return (
+        Cell("–") if math.isnan(mean) else Cell(f"{mean:.1f}", mean),
+        Cell(f"{peak / GIB:.2f}", peak / GIB) if peak else Cell("–"),
+    )
+
+
+def scenes(run: Run) -> list[Table]:
+    """List every scene of a run with all its metrics, one table for each task and data set, failed ones too."""
+    tables = []
+    for mean in mean_of(run.outcomes):
+        members = [o for o in run.outcomes if (o.dataset, o.task) == (mean.dataset, mean.task)]
+        metrics = list(dict.fromkeys(name for outcome in members for name in outcome.metrics))
+        columns = ("scene", "frames", *metrics, "s", "peak GiB", "status")
+        rows = [
+            (
+                Cell(outcome.scene),
+                Cell(str(outcome.frames), outcome.frames),
+                *(_number(outcome.metrics.get(name, math.nan)) for name in metrics),
+                *_costs([outcome]),
+                Cell("ok" if outcome.reason is None else f"failed ({outcome.reason})"),
+            )
+            for outcome in members
+        ]
+        over = f"{mean.scored} of {mean.total} scenes"
+        total = (
+            Cell(f"mean over {over}"),
+            Cell(""),
+            *(_number(mean.metrics.get(name, math.nan)) for name in metrics),
+            *_costs(members),
+            Cell("" if mean.is_complete else "incomplete"),
+        )
+        notes = tuple(f"{outcome.scene}: {note}" for outcome in members for note in outcome.notes)
+        title = f"{run.name}: {TITLES[mean.task]}, {mean.dataset} ({run.protocol})"
+        tables.append(Table(title, columns, (*rows, total), notes))
+    return tables
+
+
+def _number(value: float, suffix: str = "") -> Cell:
+    return Cell("–") if math.isnan(value) else Cell(f"{value:.4f}{suffix}", value)
+
+
+def _mark_best(rows: Sequence[tuple[Cell, ...]], columns: range) -> tuple[tuple[Cell, ...], ...]:
+    """Mark the best value of every metric in every column, where there is more than one row to compare."""
+    marked = [list(row) for row in rows]
+    for metric in {row[1].text for row in rows}:
+        of_metric = [row for row in marked if row[1].text == metric]
+        choose = min if metric in LOWER_IS_BETTER else max
+        for column in columns:
+            values = [row[column].value for row in of_metric if row[column].value is not None]
+            if len(values) < 2:
+                continue
+            best = choose(value for value in values if value is not None)
+            for row in of_metric:
+                row[column] = replace(row[column], best=row[column].value == best)
+    return tuple(tuple(row) for row in marked)
+
+
+def _as_text(table: Table) -> str:
+    rows = [list(table.columns)] + [[cell.text + ("^" if cell.best else "") for cell in row] for row in table.rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    legend = ["^ best"] if any(cell.best for row in table.rows for cell in row) else []
+    return "\n".join([table.title, *lines, *legend, *table.notes])
+
+
+def _as_markdown(table: Table) -> str:
+    def escaped(cell: Cell) -> str:
+        text = cell.text.replace("|", "\\|").replace("*", "\\*")
+        return f"**{text}**" if cell.best else text
+
+    lines = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    lines += [f"| {' | '.join(map(escaped, row))} |" for row in table.rows]
+    notes = [f"- {note}".replace("*", "\\*") for note in table.notes]
+    return "\n".join([f"### {table.title}", "", *lines, *([""] if notes else []), *notes])
+
+
+def _as_latex(table: Table) -> str:
+    special = {**{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"\\": r"\textbackslash{}", "–": "--"}
+
+    def escaped(text: str) -> str:
+        return "".join(special.get(sign, sign) for sign in text)
+
+    def cell(value: Cell) -> str:
+        return rf"\textbf{{{escaped(value.text)}}}" if value.best else escaped(value.text)
+
+    lines = [rf"% {table.title}", rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\hline"]
+    lines += [" & ".join(map(escaped, table.columns)) + r" \\", r"\hline"]
+    lines += [" & ".join(map(cell, row)) + r" \\" for row in table.rows]
+    return "\n".join([*lines, r"\hline", r"\end{tabular}", *(f"% {note}" for note in table.notes)])
+
+
+def _as_csv(table: Table) -> str:
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(["table", *table.columns])
+    for row in table.rows:
+        writer.writerow([table.title, *(cell.text if cell.value is None else repr(cell.value) for cell in row)])
+    return written.getvalue().rstrip("\n")
+
+
+def _as_json(tables: Sequence[Table]) -> str:
+    def value(cell: Cell) -> Any:
+        if cell.value is None:
+            return None if cell.text == "–" else cell.text
+        return cell.value if math.isfinite(cell.value) else str(cell.value)
+
+    documents = [
+        {
+            "title": table.title,
+            "rows": [dict(zip(table.columns, map(value, row), strict=True)) for row in table.rows],
+            "notes": list(table.notes),
+        }
+        for table in tables
+    ]
+    return json.dumps(documents, indent=2, ensure_ascii=False)
+
+
+_RENDERERS: Mapping[str, Callable[[Table], str]] = {
+    "text": _as_text,
+    "markdown": _as_markdown,
+    "latex": _as_latex,
+    "csv": _as_csv,
+}
+
+
+def render(tables: Sequence[Table], form: TableFormat) -> str:
+    """Write tables in a format."""
+    assert form in get_args(TableFormat)
+    if form == "json":
+        return _as_json(tables)
+    return "\n\n".join(_RENDERERS[form](table) for table in tables)

@@ -1,0 +1,103 @@
+"""Patches match where they show the same; attention is told so, and learns it."""
+
+import math
+
+import torch
+from rooms import Rooms, tiny
+
+from anyview.images.preprocess import normalize
+from anyview.training.losses import match_loss
+from anyview.training.matching import true_matches
+from anyview.training.start import starting_network
+from anyview.training.step import Reader, compare, weigh
+from anyview.training.targets import make_targets
+from anyview.types import Cameras
+
+
+def wall(shift: float, depth: float = 2.0) -> tuple[torch.Tensor, Cameras]:
+    """Two views of 28 × 56 pixels of a wall, the second one ``shift`` to the right; a patch is 1 wide at depth 2."""
+    poses = torch.eye(4).repeat(1, 2, 1, 1)
+    poses[0, 1, 0, 3] = -shift
+    intrinsics = torch.tensor([[28.0, 0, 28], [0, 28, 14], [0, 0, 1]]).expand(1, 2, 3, 3)
+    return torch.full((1, 2, 28, 56), depth), Cameras(poses, intrinsics)
+
+
+def test_a_wall_moves_by_a_patch():
+    matches = true_matches(*wall(1.0))
+    assert matches.shape == (1, 2, 8, 2)
+    itself = list(range(8))
+    assert matches[0, 0, :, 0].tolist() == itself
+    assert matches[0, 1, :, 1].tolist() == itself
+    assert matches[0, 0, :, 1].tolist() == [-1, 0, 1, 2, -1, 4, 5, 6]
+    assert matches[0, 1, :, 0].tolist() == [1, 2, 3, -1, 5, 6, 7, -1]
+
+
+def test_hidden_and_unknown_patches_match_nothing():
+    depth, cameras = wall(1.0)
+    depth[0, 1, :14] = 1.0  # the second view has something before the upper half
+    depth[0, 0, 14:] = 0.0
+    matches = true_matches(depth, cameras)
+    assert (matches[0, 0, :, 1] == -1).all()
+    assert (matches[0, 0, 4:, 0] == -1).all()
+    assert matches[0, 0, :4, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_patches_match_both_ways_in_a_room():
+    truth = Rooms().batch((3,), 2, 112, 112, 0.2)
+    matches = make_targets(truth).matches[0]
+    there = matches[0, :, 1]
+    seen = there >= 0
+    assert seen.float().mean() > 0.5
+    back = matches[1, there.clamp(min=0), 0]
+    known = seen & (back >= 0)
+    apart = torch.stack([back // 8 - torch.arange(64) // 8, back % 8 - torch.arange(64) % 8]).abs().amax(0)
+    assert (apart[known] <= 1).float().mean() > 0.95  # a patch lies across up to four of the other view
+
+
+def test_the_loss_by_hand(assert_close):
+    matches = torch.tensor([[[[0, 1], [1, -1]], [[0, 0], [-1, 1]]]])  # two views of two patches
+    similarity = torch.zeros(1, 1, 2, 2, 2, 2)
+    assert_close(match_loss(similarity, matches), torch.tensor([math.log(2)]))  # two known pairs, both a coin toss
+    similarity[0, 0, 0, 0, 1] = torch.tensor([0.0, math.log(3)])  # patch 0 of view 0 looks at patch 1 of view 1: 3 to 1
+    expected = (math.log(4 / 3) + math.log(2)) / 2
+    assert_close(match_loss(similarity, matches), torch.tensor([expected]))
+    similarity[0, 0, 0, 1, 1] = 9.0  # of patch 1 nothing is known there, and views do not look at themselves
+    similarity[0, 0, 0, 0, 0] = torch.tensor([0.0, 9.0])
+    assert_close(match_loss(similarity, matches), torch.tensor([expected]))
+    assert_close(match_loss(similarity, torch.full_like(matches, -1)), torch.zeros(1))
+
+
+def test_watched_similarity_is_that_of_attention(assert_close):
+    network = starting_network(tiny())
+    truth = Rooms().batch((0,), 2, 28, 42, 0.5)
+    known = torch.zeros(1, dtype=torch.bool)
+    seen = {}
+    across = network.backbone.blocks[3]  # looks at all views
+    across.attention.qkv.register_forward_hook(lambda module, inputs, output: seen.update(qkv=output))
+    reading = Reader(network, watches_matches=True)(normalize(truth.images), truth.cameras, known)
+    assert reading.similarity.shape == (1, 2, 2, 6, 2, 6)
+    query, key, _ = seen["qkv"][0].unflatten(-1, (3, 3, 32)).permute(1, 2, 0, 3)
+    query, key = across.attention.query_norm(query)[0], across.attention.key_norm(key)[0]
+    patches = [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13]
+    logits = query[patches] @ key[patches].T / 32**0.5
+    assert_close(reading.similarity[0, 0].flatten(0, 1).flatten(1), logits, 1e-5, reason="float32 sums")
+
+
+def test_attention_learns_to_match():
+    options = tiny(match_weight=1.0)
+    network = starting_network(options)
+    reader = Reader(network, watches_matches=True)
+    truth = Rooms().batch((0,), 2, 56, 56, 0.5)
+    targets = make_targets(truth)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    found = []
+    for _ in range(25):
+        terms = compare(reader(normalize(truth.images), truth.cameras, torch.zeros(1, dtype=torch.bool)), targets, 0.2)
+        weigh(terms, options).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(terms["matches"].item())
+    assert found[0] > math.log(16) * 0.9  # 16 patches
+    assert found[-1] < 0.6 * found[0]
+    without = {name: value for name, value in terms.items() if name != "matches"}
+    torch.testing.assert_close(weigh(terms, options), weigh(without, options) + terms["matches"])
