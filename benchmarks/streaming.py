@@ -26,9 +26,10 @@ from random import Random
 import numpy as np
 import torch
 
+from anyview.bench.metrics.trajectories import score_trajectory
 from anyview.geometry.alignment import umeyama
 from anyview.geometry.camera import intrinsics_from_field_of_view
-from anyview.geometry.pose import camera_centers, rigid_inverse
+from anyview.geometry.pose import camera_centers
 from anyview.images.read import read_pictures
 from anyview.options import StreamOptions
 from anyview.predictor import DepthAnything3
@@ -112,20 +113,16 @@ def predicted_error(cameras: Cameras, drift: float) -> float:
 def score(run: Stream, world_to_camera: torch.Tensor) -> dict[str, float]:
     """Compare a finished stream's cameras with the true ones of its frames."""
     rows = run.all_frames()
-    found, true = run.scene.world_cameras(rows).world_to_camera, world_to_camera[rows.index].double()
-    centers, true_centers = camera_centers(found), camera_centers(true)
-    similarity, _ = umeyama(centers, true_centers)
-    length = float((true_centers[1:] - true_centers[:-1]).norm(dim=-1).sum())
-    steps, true_steps = (rigid_inverse(poses)[1:] for poses in (similarity.apply_to_poses(found), true))
-    steps = rigid_inverse(rigid_inverse(similarity.apply_to_poses(found))[:-1]) @ steps
-    true_steps = rigid_inverse(rigid_inverse(true)[:-1]) @ true_steps
-    error = absolute_error(centers, true_centers)
+    true = Cameras(world_to_camera[rows.index].double(), rows.intrinsics)
+    found = score_trajectory(run.scene.world_cameras(rows).world_to_camera, true.world_to_camera)
+    length = path_length(true)
     return {
         "frames": len(rows),
         "path_length": length,
-        "ate": error,
-        "ate_percent": 100 * error / length,
-        "rpe": float((steps[:, :3, 3] - true_steps[:, :3, 3]).square().sum(-1).mean().sqrt()),
+        "ate": found.ate,
+        "ate_percent": 100 * found.ate / length,
+        "rpe_translation": found.rpe_translation,
+        "rpe_rotation_degrees": found.rpe_rotation,
     }
 
 
