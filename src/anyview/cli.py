@@ -79,7 +79,7 @@ class Stream:
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
     """A preset (`anyview models`), a hub repository, a model folder or file; any-view ones."""
     formats: Annotated[str, tyro.conf.arg(aliases=["-f"])] = "tum,cloud"
-    """What to write, separated by commas: tum, kitti, colmap, transforms, cloud, depth (docs/streaming.md)."""
+    """What to write, separated by commas: tum, kitti, colmap, transforms, cloud, mesh, depth (docs/streaming.md)."""
     resume: bool = False
     """Go on with the run in the output folder."""
     watch: bool = False

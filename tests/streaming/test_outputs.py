@@ -13,6 +13,7 @@ from anyview.geometry.pose import camera_centers
 from anyview.streaming import KnownPoses, stream, write_outputs
 from anyview.streaming.cloud import VoxelCloud
 from anyview.streaming.injected import BOX, box_depth
+from anyview.streaming.mesh import count_blocks
 from anyview.streaming.outputs import STREAM_FORMATS
 from anyview.streaming.trajectory import every_position, read_kitti, read_known_poses, read_tum, write_kitti, write_tum
 from anyview.types import Cameras
@@ -101,6 +102,25 @@ def test_the_cloud_lies_on_the_walls_and_keeps_to_its_size(written):
     walls = (cloud.positions.abs() / torch.tensor(BOX)).amax(-1)
     assert (walls > 0.9).all()
     assert walls.quantile(0.99) < 1.01
+
+
+def test_the_mesh_lies_on_the_walls(written):
+    import trimesh
+
+    _, _, _, paths = written
+    mesh = trimesh.load(paths["mesh"], process=False)
+    assert len(mesh.faces) > 100
+    walls = (np.abs(mesh.vertices) / BOX).max(-1)
+    assert np.quantile(walls, 0.05) > 0.9
+    assert np.quantile(walls, 0.95) < 1.1
+    assert b"comment units caller" in paths["mesh"].read_bytes()[:300]
+
+
+def test_blocks_are_counted_by_hand():
+    """Voxels of 1, blocks of 16, truncation 5: a point in a block's middle fills one, at its corner eight."""
+    assert count_blocks(torch.tensor([[8.0, 8.0, 8.0]]), 1.0) == 1
+    assert count_blocks(torch.tensor([[0.0, 16.0, 32.0]]), 1.0) == 8
+    assert count_blocks(torch.tensor([[8.0, 8.0, 8.0], [8.0, 8.0, 15.0]]), 1.0) == 2
 
 
 def test_a_voxel_holds_the_weighted_mean():
