@@ -36,6 +36,12 @@ def test_speed_compares_any_two_variants():
     assert report["ratio"]["usual / ours"] == report["ratio"]["all"][0] > 0
 
 
+def test_streaming_measures_memory_and_disk():
+    report = last_line("streaming.py", "one-length", "30")
+    assert report["frames"] == 30
+    assert report["peak_mib"] > report["disk_mib"] > 0
+
+
 def test_memory_puts_estimates_beside_peaks():
     report = last_line("memory.py", "--presets", "da3-nano", "--views", "2", "--sizes", "112x168", "--rays")
     assert [case["rays"] for case in report["cases"]] == [False, True]

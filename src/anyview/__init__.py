@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     from anyview.exporters import export as export
     from anyview.options import ExportOptions as ExportOptions
     from anyview.options import PredictOptions as PredictOptions
+    from anyview.options import StreamOptions as StreamOptions
     from anyview.predictor import DepthAnything3 as DepthAnything3
+    from anyview.streaming import stream as stream
     from anyview.types import Cameras as Cameras
     from anyview.types import Gaussians as Gaussians
     from anyview.types import Prediction as Prediction
@@ -21,9 +23,21 @@ _HOMES = {
     "Gaussians": "anyview.types",
     "PredictOptions": "anyview.options",
     "Prediction": "anyview.types",
+    "StreamOptions": "anyview.options",
     "export": "anyview.exporters",
+    "stream": "anyview.streaming",
 }
-__all__ = ["Cameras", "DepthAnything3", "ExportOptions", "Gaussians", "PredictOptions", "Prediction", "export"]
+__all__ = [
+    "Cameras",
+    "DepthAnything3",
+    "ExportOptions",
+    "Gaussians",
+    "PredictOptions",
+    "Prediction",
+    "StreamOptions",
+    "export",
+    "stream",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,13 +16,14 @@ import tyro
 from anyview.bench.options import BenchOptions, TableFormat, Task
 from anyview.exporters import FORMATS
 from anyview.model.config import PRESETS
-from anyview.options import ExportOptions, PredictOptions, RenderOptions
+from anyview.options import ExportOptions, PredictOptions, RenderOptions, StreamOptions
 from anyview.synth.options import Split, SynthOptions
 
 if TYPE_CHECKING:
     import torch
 
     from anyview.predictor import DepthAnything3
+    from anyview.streaming.report import StreamReport
     from anyview.training.validation import Answer
     from anyview.types import Cameras, Gaussians, Prediction, Scene, TrueViews
 
@@ -83,6 +84,41 @@ class Render:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1."""
     render: Annotated[RenderOptions, _Flat] = field(default_factory=RenderOptions)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Turn a long video, a camera or a growing folder into one trajectory and point cloud, in bounded memory."""
+
+    source: tyro.conf.Positional[str]
+    """A folder, a pattern, a video, the number of a camera (0), an address (rtsp://, http://, …)."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the run: intermediate results, and what is written."""
+    model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
+    """A preset (`anyview models`), a hub repository, a model folder or file; any-view ones."""
+    formats: Annotated[str, tyro.conf.arg(aliases=["-f"])] = "tum,cloud"
+    """What to write, separated by commas: tum, kitti, colmap, transforms, cloud, mesh, depth (docs/streaming.md)."""
+    resume: bool = False
+    """Go on with the run in the output folder."""
+    watch: bool = False
+    """Wait for more pictures in the folder."""
+    known_poses: Path | None = None
+    """Poses that are known, of all frames or some: a TUM or KITTI file, or a COLMAP project."""
+    intrinsics: str | None = None
+    """Known intrinsics as FX,FY,CX,CY in pixels of the source's pictures."""
+    frames_per_second: float | None = None
+    """Of a video, how many frames to take; of a folder, how many there are. Default: all; 30."""
+    write_every_s: float = 10.0
+    """Seconds between updates of the trajectory file while the stream runs."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the backbone."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    offline: bool = False
+    """Never download."""
+    stream: Annotated[StreamOptions, _Flat] = field(default_factory=StreamOptions)
 
 
 @dataclass(frozen=True)
@@ -197,6 +233,7 @@ class Bench:
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Stream, tyro.conf.subcommand("stream")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -304,7 +341,7 @@ def _scene(command: Predict, stages: "Stages") -> "Scene":
     return scene
 
 
-def _model(command: Predict, stages: "Stages") -> "DepthAnything3":
+def _model(command: Predict | Stream, stages: "Stages") -> "DepthAnything3":
     from anyview.predictor import DepthAnything3
 
     return DepthAnything3.from_pretrained(
@@ -416,6 +453,82 @@ def _size(text: str) -> tuple[int, int]:
 def _times(size: tuple[int, int]) -> str:
     """Write a (height, width) as people do."""
     return f"{size[1]}×{size[0]}"
+
+
+def stream(command: Stream) -> None:
+    """Run a stream to its end, and write its results while it runs and then."""
+    from anyview.devices import keep_freed_memory, resolve_device
+    from anyview.model.checkpoint import find
+    from anyview.streaming import stream as start
+    from anyview.streaming import write_outputs
+    from anyview.streaming.outputs import check_formats
+    from anyview.streaming.sources import open_source
+    from anyview.streaming.trajectory import read_known_poses
+
+    formats = [name.strip() for name in command.formats.split(",") if name.strip()]
+    check_formats(command.output, formats)
+    command.stream.check()
+    intrinsics = None if command.intrinsics is None else _intrinsics(command.intrinsics)
+    known = None if command.known_poses is None else read_known_poses(command.known_poses)
+    resolve_device(command.device)
+    find(command.model)
+    source = open_source(
+        command.source, command.stream, frames_per_second=command.frames_per_second, watch=command.watch
+    )
+    keep_freed_memory()
+    with Stages() as stages:
+        run = start(
+            _model(command, stages),
+            source,
+            command.stream,
+            folder=command.output,
+            resume=command.resume,
+            known_poses=known,
+            intrinsics=intrinsics,
+        )
+        written_at = time.monotonic()
+        with run:
+            try:
+                for window in run:
+                    stages.note("streaming", window.report.frames_read, _state(window.report))
+                    if "tum" in formats and time.monotonic() - written_at > command.write_every_s:
+                        write_outputs(run, command.output, ["tum"])
+                        written_at = time.monotonic()
+            except KeyboardInterrupt:
+                stages.pause()
+                print(f"stopped; anyview stream … -o {command.output} --resume goes on", file=sys.stderr)
+                raise
+            written = write_outputs(run, command.output, formats, stages.of("writing"))
+            stages.pause()
+            _summarise_stream(run.report, written)
+
+
+def _state(report: "StreamReport") -> str:
+    loops = f"{report.loops_believed} of {report.loops_found} loops"
+    return f"{report.frames_per_second:.2f} frames/s, scale ±{report.scale_drift:.1%}, {loops}"
+
+
+def _summarise_stream(report: "StreamReport", written: Mapping[str, Path]) -> None:
+    print(
+        f"{report.frames_read} frames read, {report.frames_kept} kept, {report.frames_passed_over} passed over "
+        f"(nothing had moved), in {report.windows} windows"
+    )
+    print(f"{_state(report)} found and believed; worst seam: {report.least_inliers:.0%} of the points agree")
+    gpu = f", {report.gpu_bytes / 2**30:.1f} GiB on the GPU" if report.gpu_bytes else ""
+    print(f"memory {report.memory_bytes / 2**30:.1f} GiB{gpu}, disk {report.disk_bytes / 2**20:.1f} MiB")
+    for fault in report.faults:
+        print(f"source: {fault}")
+    for path in written.values():
+        print(f"wrote {path}")
+
+
+def _intrinsics(text: str) -> list[list[float]]:
+    """Read FX,FY,CX,CY."""
+    try:
+        focal_x, focal_y, center_x, center_y = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"expected intrinsics as FX,FY,CX,CY, got {text!r}") from error
+    return [[focal_x, 0.0, center_x], [0.0, focal_y, center_y], [0.0, 0.0, 1.0]]
 
 
 def models(_command: Models) -> None:
@@ -662,12 +775,17 @@ class Stages:
             self._bar = tqdm(
                 desc=stage,
                 total=total,
-                bar_format="{desc:10} {bar:30} {n_fmt}/{total_fmt} {elapsed}",
+                bar_format="{desc:10} {bar:30} {n_fmt}/{total_fmt} {elapsed}{postfix}",
                 # A log file wants a line now and then, a terminal motion.
                 mininterval=0.1 if sys.stderr.isatty() else 10.0,
             )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+
+    def note(self, stage: str, done: int, text: str) -> None:
+        """Show how much of a stage without a known end is done, and a line about it."""
+        self(stage, done, done)
+        self._bar.set_postfix_str(text, refresh=False)
 
     def of(self, stage: str) -> Callable[[int, int], None]:
         """Progress of one stage, for callees that know of no others."""
@@ -752,6 +870,7 @@ def _one_line(error: BaseException) -> str:
 _RUN: dict[type, Callable[[Any], int | None]] = {
     Predict: predict,
     Render: render,
+    Stream: stream,
     Models: models,
     Convert: convert,
     Demo: demo,

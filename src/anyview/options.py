@@ -1,4 +1,4 @@
-"""Every option of prediction and export, declared once; the command line and the docs derive from these classes.
+"""Every option of prediction, streaming and export, declared once; the command line and the docs derive from them.
 
 No torch here: ``anyview --help`` must answer at once.
 """
@@ -19,6 +19,7 @@ CameraPath = Literal["through", "orbit", "wander", "dolly_zoom"]
 Easing = Literal["linear", "smooth"]
 Panels = Literal["color", "depth", "both"]
 RenderBackend = Literal["auto", "torch", "gsplat"]
+Conditioning = Literal["overlap", "none"]
 Protocol = Literal["compat", "sane"]
 """How a benchmark is scored: as its published evaluator does, oddities included, or without those."""
 
@@ -75,6 +76,71 @@ class PredictOptions:
             raise ValueError(f"expected a field of view between 0 and 180 degrees, got {self.field_of_view}")
         if self.memory_limit is not None and not 0 < self.memory_limit < math.inf:
             raise ValueError(f"expected a memory limit above 0 GiB, got {self.memory_limit}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """How a long sequence is cut into windows, and how these become one scene."""
+
+    window: int = 16
+    """Frames predicted together: memory grows with it."""
+    overlap: int = 6
+    """Frames that a window shares with the next one, which ties them together."""
+    resolution: int = 504
+    """Length in pixels of the longer side that the network sees."""
+    conditioning: Conditioning = "overlap"
+    """Tell the network the known cameras and those of the overlap (any-view models), or nothing."""
+    keyframe_change: float = 0.01
+    """Frames that differ less than this from the last one taken, 0 to 1, are passed over (0: only identical ones)."""
+    blend: bool = True
+    """Mix the two predictions of an overlap's frames by confidence; otherwise the earlier one counts."""
+    loops: bool = True
+    """Look for places seen before, and correct the drift."""
+    loop_gap: int = 40
+    """Frames that must lie between two views of a place to call it a loop."""
+    loop_views: int = 4
+    """Frames around either end of a loop that are predicted together to verify it."""
+    rig_baseline: float | None = None
+    """Metres between the cameras of a stereo rig whose pictures alternate (left, right, left, …): fixes the scale."""
+    stall_s: float = 5.0
+    """Seconds without a frame after which the source counts as stalled, which is reported."""
+    give_up_s: float = 30.0
+    """Seconds without a frame after which cameras, network streams and watched folders count as ended."""
+    disk_limit: float | None = None
+    """GiB that intermediate results may take; beyond, every second frame's depth is let go of, oldest first."""
+    memory_limit: float | None = None
+    """Refuse windows that are estimated to need more than this many GiB; default: what the device has available."""
+    cloud_points: int = 1_000_000
+    """Largest number of points of the fused cloud; its voxels grow to keep to it."""
+
+    def __post_init__(self) -> None:
+        if self.conditioning not in get_args(Conditioning):
+            known = get_args(Conditioning)
+            raise ValueError(f"unknown conditioning {self.conditioning!r}; {nearest_names(self.conditioning, known)}")
+
+    def check(self) -> None:
+        """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
+
+        Raises:
+            ValueError: Naming the number and what was expected.
+        """
+        if self.window < 2:
+            raise ValueError(f"expected windows of at least 2 frames, got {self.window}")
+        if not 1 <= self.overlap < self.window:
+            raise ValueError(f"expected an overlap from 1 to {self.window - 1} frames (window - 1), got {self.overlap}")
+        if self.resolution < 14:
+            raise ValueError(f"expected a resolution of at least 14 pixels, one patch; got {self.resolution}")
+        if not 0 <= self.keyframe_change < 1:
+            raise ValueError(f"expected a keyframe change from 0 to below 1, got {self.keyframe_change}")
+        for name, least in (("loop_gap", 1), ("loop_views", 1), ("cloud_points", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"expected a {name} of at least {least}, got {getattr(self, name)}")
+        for name in ("rig_baseline", "disk_limit", "memory_limit"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"expected a {name} above 0, got {value}")
+        if not 0 < self.stall_s <= self.give_up_s < math.inf:
+            raise ValueError(f"expected 0 < stall_s <= give_up_s, got {self.stall_s} and {self.give_up_s}")
 
 
 @dataclass(frozen=True, kw_only=True)

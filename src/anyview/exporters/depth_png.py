@@ -1,8 +1,9 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anyview.exporters.names import file_stems
@@ -20,25 +21,40 @@ def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[
     Scale and unit are the same for all views and stand in each PNG's text, as ``depth_scale`` and ``depth_unit``.
     Metres are written in millimetres if they fit; all else is scaled to use all values. The error is half the scale.
     """
-    from PIL import Image, PngImagePlugin
-
     valid = prediction.valid()
-    farthest = float(prediction.depth[valid].max()) if valid.any() else 1.0
-    scale = MILLIMETRE if prediction.is_metric and farthest <= LARGEST * MILLIMETRE else farthest / LARGEST
-    # In float64: no depth may round to 0, which stands for none, nor above the largest value.
-    levels = (prediction.depth.double() / scale).round().clamp(1, LARGEST)
-    values = torch.where(valid, levels, 0).numpy().astype(np.uint16)
+    scale = choose_scale(prediction.depth[valid], prediction.units)
     paths = [folder / "depth_png" / f"{stem}.png" for stem in file_stems(prediction.names)]
     with atomic_path(folder / "depth_png") as temporary:
         temporary.mkdir()
-        for path, name, pixels in zip(paths, prediction.names, values, strict=True):
-            text = PngImagePlugin.PngInfo()
-            text.add_text("depth_scale", repr(scale))
-            text.add_text("depth_unit", prediction.units)
-            text.add_text("model", prediction.model)
-            text.add_itxt("picture", name)
-            Image.fromarray(pixels).save(temporary / path.name, pnginfo=text)
+        for view, path in enumerate(paths):
+            text = {"depth_unit": prediction.units, "model": prediction.model, "picture": prediction.names[view]}
+            write_depth_png(temporary / path.name, prediction.depth[view], valid[view], scale, text)
     return paths
+
+
+def choose_scale(depth: Float[Tensor, " values"], units: Units) -> float:
+    """Return the depth that the value 1 stands for: a millimetre where that fits, else what uses all values."""
+    farthest = float(depth.max()) if len(depth) else 1.0
+    return MILLIMETRE if units == "metres" and farthest <= LARGEST * MILLIMETRE else farthest / LARGEST
+
+
+def write_depth_png(
+    path: Path,
+    depth: Float[Tensor, "height width"],
+    valid: Bool[Tensor, "height width"],
+    scale: float,
+    text: Mapping[str, str],
+) -> None:
+    """Write one depth map, with its scale and ``text`` in the PNG's text."""
+    from PIL import Image, PngImagePlugin
+
+    # In float64: no depth may round to 0, which stands for none, nor above the largest value.
+    levels = (depth.double() / scale).round().clamp(1, LARGEST)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("depth_scale", repr(scale))
+    for key, value in text.items():
+        (info.add_itxt if key == "picture" else info.add_text)(key, value)
+    Image.fromarray(torch.where(valid, levels, 0).numpy().astype(np.uint16)).save(path, pnginfo=info)
 
 
 def read_depth_png(path: str | Path) -> tuple[Float[Tensor, "height width"], Units]:

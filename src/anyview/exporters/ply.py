@@ -6,7 +6,7 @@ import torch
 from anyview.exporters.points import PointCloud, point_cloud
 from anyview.files import atomic_path
 from anyview.options import ExportOptions
-from anyview.types import Prediction
+from anyview.types import Prediction, Units
 
 LAYOUT = {
     "positions": ("float", ("x", "y", "z")),
@@ -28,6 +28,11 @@ def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[
 
 def write_ply(path: Path, cloud: PointCloud, prediction: Prediction) -> None:
     """Write a binary little-endian PLY file whose comments say the prediction's unit and model."""
+    write_points(path, cloud, prediction.units, prediction.model)
+
+
+def write_points(path: Path, cloud: PointCloud, units: Units, model: str) -> None:
+    """Write points that come from several predictions of one model, as `write_ply` does."""
     fields = [field for field in LAYOUT if getattr(cloud, field) is not None]
     rows = np.empty(len(cloud.positions), _row_type(fields))
     for field in fields:
@@ -35,8 +40,8 @@ def write_ply(path: Path, cloud: PointCloud, prediction: Prediction) -> None:
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        f"comment units {prediction.units}",
-        f"comment model {prediction.model}",
+        f"comment units {units}",
+        f"comment model {model}",
         f"element vertex {len(rows)}",
         *_properties(fields),
         "end_header",

@@ -62,6 +62,24 @@ def read_frames(
     return _decode_frames(path, times, chosen, progress)
 
 
+def frame_times(path: str | Path, *, frames_per_second: float | None = None) -> list[float]:
+    """Return the times in seconds, since the first, of the frames that `read_frames` decodes, without decoding them.
+
+    Raises:
+        ValueError: the file cannot be read, or has no video stream or no frames in it.
+    """
+    times = [float(time) for time in _frame_times(Path(path).expanduser())]
+    return [times[index] - times[0] for index in choose_frames(times, frames_per_second, None)]
+
+
+def declared_seconds(path: str | Path) -> float | None:
+    """Return how long a video says it is, which may be longer than it is if it was cut off; None if it does not say."""
+    with _video_stream(Path(path).expanduser()) as (container, stream):
+        by_time = [container.duration / 1e6] if container.duration else []
+        by_count = [float(stream.frames / stream.average_rate)] if stream.frames and stream.average_rate else []
+    return max(by_time + by_count, default=None)
+
+
 def choose_frames(times_s: Sequence[float], frames_per_second: float | None, count: int | None) -> list[int]:
     """Return the positions of the chosen among frames at ascending times; see `read_frames`."""
     chosen = list(range(len(times_s)))

@@ -93,6 +93,10 @@ class Backbone(nn.Module):
         x = self.embed(images)
         one_view, order = x, None
         taps, kept = [], {}
+
+        def in_input_order(tokens: Tensor) -> Tensor:
+            return tokens if order is None else take_views(tokens, order.argsort(dim=1))
+
         for index, block in enumerate(self.blocks):
             if chooses and index + 1 == self.config.cross_view_from:
                 order = reference_first(select_reference_view(x[:, :, 0], reference_view), views)
@@ -107,16 +111,13 @@ class Backbone(nn.Module):
             if index in self.config.taps:
                 taps.append((one_view, x))
             if index in features:
-                kept[index] = self.norm(x)[:, :, 1:]
-
-        def in_input_order(tokens: Tensor) -> Tensor:
-            return tokens if order is None else take_views(tokens, order.argsort(dim=1))
+                kept[index] = in_input_order(self.norm(x)[:, :, 1:])  # blocks before the reordering have kept it
 
         camera = None if self.config.cross_view_from is None else torch.cat([t[:, :, 0] for t in taps[-1]], dim=-1)
         return BackboneOutput(
             taps=tuple(in_input_order(self.join(*tap)[:, :, 1:]) for tap in taps),
             camera=None if camera is None else in_input_order(camera),
-            features={index: in_input_order(tokens) for index, tokens in kept.items()},
+            features=kept,
         )
 
     def run(

@@ -45,6 +45,7 @@ class Network(nn.Module):
         images: Float[Tensor, "batch views 3 height width"],
         cameras: Cameras | None = None,
         *,
+        known_views: Sequence[int] | None = None,
         reference_view: ReferenceView = "saddle_balanced",
         camera_source: CameraSource = "head",
         rays: bool = False,
@@ -58,6 +59,8 @@ class Network(nn.Module):
             images: ImageNet-normalised, sides multiples of 14.
             cameras: Known cameras, poses normalised by `geometry.pose.normalize_poses`, intrinsics in pixels of
                 ``images``; they condition the prediction and are not returned.
+            known_views: The views that ``cameras`` are of, where they are not of all: the others get the learned token
+                of views whose camera is unknown. Published networks were not trained with such mixtures.
             reference_view: How the view that becomes the world frame is chosen.
             camera_source: Cameras from the camera head, or solved from the rays.
             rays: Return the ray map.
@@ -71,6 +74,10 @@ class Network(nn.Module):
         if cameras is not None:
             assert self.camera_encoder is not None, "a monocular network takes no cameras"
             camera_tokens = self.camera_encoder(cameras, height, width)
+            if known_views is not None:
+                mixed = self.backbone.unknown_cameras(*images.shape[:2]).clone()
+                mixed[:, list(known_views)] = camera_tokens.to(mixed.dtype)
+                camera_tokens = mixed
         tokens = self.read_tokens(images, camera_tokens, reference_view=reference_view, features=features)
         taps = tokens.taps
         kept = {block: x.unflatten(2, (rows, columns)) for block, x in tokens.features.items()}

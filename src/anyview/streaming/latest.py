@@ -1,0 +1,56 @@
+"""Frames of a live source, read on a thread of its own so that the network is always given the latest."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import UInt8
+
+
+class LatestFrames:
+    """Keeps one frame: a newer one takes its place. Memory does not grow however slow the reader is."""
+
+    END: Final = object()
+
+    def __init__(self, pictures: Iterator[UInt8[np.ndarray, "height width 3"]]) -> None:
+        self._pictures = pictures
+        self._changed = threading.Condition()
+        self._latest: Any = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="anyview-frames")
+
+    def __enter__(self) -> "LatestFrames":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join(timeout=1.0)  # a thread that waits for a silent device dies with the process
+
+    def take(self, timeout_s: float) -> Any:
+        """Return (number, time in seconds, pixels) of the latest frame; None if none came; END after the last."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._latest is not None, timeout_s)
+            item = self._latest
+            if item is not self.END:
+                self._latest = None
+                self._changed.notify()
+            return item
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        for number, pixels in enumerate(self._pictures):
+            with self._changed:
+                if self._stopped:
+                    return
+                self._latest = (number, time.monotonic() - started, pixels)
+                self._changed.notify()
+        with self._changed:
+            # The last frame may still be waiting: the reader gets it first.
+            self._changed.wait_for(lambda: self._latest is None or self._stopped)
+            self._latest = self.END
+            self._changed.notify()

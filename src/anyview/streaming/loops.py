@@ -1,0 +1,168 @@
+"""Places seen before: candidates by the backbone's own tokens, verified by predicting both ends together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anyview.geometry.camera import project, unproject_to_world
+from anyview.streaming.frames import PosedViews, StreamFrame, WindowPredictor
+from anyview.streaming.pose_graph import Edge
+from anyview.streaming.scene_map import LOOP_DEVIATION, SceneMap
+from anyview.streaming.seams import TOLERANCE, align_views, typical_depth, valid_pixels
+from anyview.streaming.store import StreamStore
+from anyview.types import Cameras, Picture
+
+LEAST_INLIERS = 0.5
+"""Share of the points of either end that the joint prediction must agree with."""
+LEAST_SEEN = 0.1
+"""Share of one end's points that must fall into the pictures of the other."""
+LEAST_SHARED = 0.5
+"""Share of these that must lie on the other's surfaces."""
+NEIGHBOURS = 2
+"""Frames before and after that must look alike too."""
+POINT_STRIDE = 4
+"""Of the rows and columns of one end that are looked for in the other."""
+ALIKE_QUANTILE = 0.25
+"""Frames an overlap apart show one place; a loop's ends must be as alike as the least alike quarter of those."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Two finished frames that may show one place, by their rows."""
+
+    earlier: int
+    later: int
+    similarity: float
+
+
+def find_candidates(
+    descriptors: Float[Tensor, "frames channels"], first_new: int, *, gap: int, lag: int, most: int = 2
+) -> list[Candidate]:
+    """Find earlier frames that show what the frames from ``first_new`` on show, the most alike first.
+
+    Descriptors are compared by the cosine between their differences from the stream's mean, which is what all its
+    pictures have in common, and averaged over the neighbours of both frames, forward or backward: places are passed
+    through, and a single picture that looks like another means little. How alike two views of one place must be is read
+    from the stream itself: frames ``lag`` apart are such views. At least ``gap`` frames must lie between. Candidates
+    near a better one are left out.
+    """
+    count = len(descriptors)
+    if count <= max(gap, lag) or first_new >= count:
+        return []
+    centered = descriptors.double() - descriptors.double().mean(0)
+    directions = centered / centered.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    threshold = (directions[lag:] * directions[:-lag]).sum(-1).quantile(ALIKE_QUANTILE)
+    rows, columns = torch.arange(first_new, count), torch.arange(count)
+    similarity = _along_the_way(directions, rows)
+    allowed = (rows[:, None] - columns > gap) & (similarity >= threshold)
+    similarity = torch.where(allowed, similarity, -torch.inf)
+    found: list[Candidate] = []
+    while len(found) < most and similarity.isfinite().any():
+        new, old = divmod(int(similarity.argmax()), count)
+        found.append(Candidate(old, first_new + new, float(similarity[new, old])))
+        similarity[max(0, new - lag) : new + lag + 1, max(0, old - lag) : old + lag + 1] = -torch.inf
+    return found
+
+
+def _along_the_way(
+    directions: Float[Tensor, "frames channels"], rows: Int[Tensor, " new"]
+) -> Float[Tensor, "new frames"]:
+    """Mean similarity of some frames and their neighbours to all frames and theirs, in the better of two directions."""
+    columns = torch.arange(len(directions))
+    both = []
+    for direction in (1, -1):
+        total = torch.zeros(len(rows), len(directions), dtype=directions.dtype)
+        for offset in range(-NEIGHBOURS, NEIGHBOURS + 1):
+            near_rows = (rows + offset).clamp(0, len(directions) - 1)
+            near_columns = (columns + direction * offset).clamp(0, len(directions) - 1)
+            total += (directions[near_rows] @ directions.T)[:, near_columns]
+        both.append(total / (2 * NEIGHBOURS + 1))
+    return torch.maximum(*both)
+
+
+def verify(
+    candidate: Candidate, predictor: WindowPredictor, scene: SceneMap, store: StreamStore, views: int
+) -> Edge | None:
+    """Predict both ends of a loop together; return where the later window lies in the earlier's frame, if it holds.
+
+    The joint prediction must fit onto what is known of either end, and the two ends must see the same surfaces in it. A
+    network that takes two places for one fits them together, but rarely so that their surfaces agree.
+    """
+    earlier, later = _around(candidate.earlier, scene, store, views), _around(candidate.later, scene, store, views)
+    owners = scene.frames.owner
+    first, second = int(owners[candidate.earlier]), int(owners[candidate.later])
+    if not earlier or not later or first == second:
+        return None
+    known_earlier, known_later = _stored_views(earlier, scene, store), _stored_views(later, scene, store)
+    rows = scene.frames
+    frames = [
+        StreamFrame(int(rows.index[row]), float(rows.time_s[row]), Picture(image.numpy(), rows.names[row]))
+        for part, known in ((earlier, known_earlier), (later, known_later))
+        for row, image in zip(part, known.images, strict=True)
+    ]
+    joint = predictor.predict_window(frames).views
+    joint_earlier, joint_later = joint[: len(earlier)], joint[len(earlier) :]
+    onto_earlier, onto_later = align_views(joint_earlier, known_earlier), align_views(joint_later, known_later)
+    if min(onto_earlier.inliers, onto_later.inliers) < LEAST_INLIERS or not see_the_same(joint_earlier, joint_later):
+        return None
+    relative = onto_earlier.similarity.compose(onto_later.similarity.inverse())
+    return Edge(first, second, relative, typical_depth(known_later), LOOP_DEVIATION, robust=True)
+
+
+def see_the_same(first: PosedViews, second: PosedViews) -> bool:
+    """Whether enough of what either set of views shows lies on the surfaces that the other shows."""
+    for source, target in ((first, second), (second, first)):
+        seen, shared = _shared(source, target)
+        if seen < LEAST_SEEN or shared < LEAST_SHARED:
+            return False
+    return True
+
+
+def _shared(source: PosedViews, target: PosedViews) -> tuple[float, float]:
+    """Share of the source's points that fall into a view of the target, and of these the share on its surfaces."""
+    every = (slice(None), slice(None, None, POINT_STRIDE), slice(None, None, POINT_STRIDE))
+    points = unproject_to_world(source.depth, source.cameras)[every][valid_pixels(source)[every]]
+    has_depth = valid_pixels(target)
+    height, width = target.depth.shape[1:]
+    seen = torch.zeros(len(points), dtype=torch.bool)
+    shared = torch.zeros_like(seen)
+    for view in range(len(target)):
+        camera = Cameras(target.cameras.world_to_camera[view], target.cameras.intrinsics[view])
+        pixels, depth = project(points, camera)
+        inside = (depth > 0) & (pixels >= 0).all(-1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+        column, row = pixels.nan_to_num(0).clamp(min=0).long().unbind(-1)
+        inside = inside & has_depth[view, row.clamp(max=height - 1), column.clamp(max=width - 1)]
+        column, row = column[inside], row[inside]
+        there = target.depth[view, row, column]
+        # What lies before or behind is hidden or hides: it is seen, and it is not shared.
+        shared[inside] |= ((depth[inside] - there) / there).abs() < TOLERANCE
+        seen |= inside
+    share_seen = float(seen.double().mean()) if len(seen) else 0.0
+    return share_seen, float(shared[seen].double().mean()) if share_seen > 0 else 0.0
+
+
+def _around(row: int, scene: SceneMap, store: StreamStore, count: int) -> list[int]:
+    """Rows of the stored frames nearest to one, of its window, in order."""
+    rows = scene.frames
+    mates = (rows.owner == rows.owner[row]).nonzero()[:, 0].tolist()
+    stored = [mate for mate in mates if store.has_frame(int(rows.index[mate]))]
+    return sorted(sorted(stored, key=lambda mate: abs(mate - row))[:count])
+
+
+def _stored_views(rows: Sequence[int], scene: SceneMap, store: StreamStore) -> PosedViews:
+    """Views of one window, as stored, in its frame and unit."""
+    frames = scene.frames
+    parts = [store.read_frame(int(frames.index[row])) for row in rows]
+    images, depth, confidence = (torch.stack(values) for values in zip(*parts, strict=True))
+    index = list(rows)
+    return PosedViews(
+        images, depth, confidence, Cameras(frames.world_to_camera[index].float(), frames.intrinsics[index].float())
+    )
+
+
+def same_edge(edges: Sequence[Edge], first: int, second: int) -> bool:
+    """Whether there is an edge between two windows already."""
+    return any(edge.first == first and edge.second == second for edge in edges)

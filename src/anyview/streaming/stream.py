@@ -1,0 +1,481 @@
+"""The stream: frames in, aligned windows out, in bounded memory, from a journal that survives being killed."""
+
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from anyview.files import check_folder
+from anyview.geometry.alignment import Similarity
+from anyview.images.preprocess import prepare_views
+from anyview.options import StreamOptions
+from anyview.predictor import DepthAnything3
+from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry, WindowPredictor, join_views
+from anyview.streaming.keyframes import change, thumbnail
+from anyview.streaming.known import KnownPoses, anchor_window, rig_scale
+from anyview.streaming.loops import find_candidates, same_edge, verify
+from anyview.streaming.network import NetworkPredictor
+from anyview.streaming.pose_graph import Edge
+from anyview.streaming.report import Faults, StreamReport, peak_memory
+from anyview.streaming.scene_map import (
+    FrameRows,
+    SceneMap,
+    WindowRecord,
+    join_rows,
+    record_from_arrays,
+    record_to_arrays,
+    rows_from_arrays,
+    rows_to_arrays,
+)
+from anyview.streaming.seams import align_views, blend_views, typical_depth
+from anyview.streaming.sources import FrameSource, open_source, steady
+from anyview.streaming.store import Arrays, StreamStore
+from anyview.streaming.windows import cut_windows
+from anyview.types import Cameras, Picture, Units
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class StreamWindow:
+    """The frames that are finished with one more window, in the world as it is now. Each frame comes once."""
+
+    index: int
+    """Of the window, from 0; the last frames of a stream come with its last window's once more."""
+    frames: Int[Tensor, " views"]
+    """Positions in the source."""
+    times_s: Float[Tensor, " views"]
+    names: tuple[str, ...]
+    images: UInt8[Tensor, "views height width 3"]
+    depth: Float[Tensor, "views height width"]
+    """z-depth in the world's unit."""
+    confidence: Float[Tensor, "views height width"]
+    """1 and above; below there is no prediction."""
+    cameras: Cameras
+    """In pixels of the maps."""
+    owners: Int[Tensor, " views"]
+    """The window that each frame moves with, where later windows bring corrections."""
+    units: Units
+    corrections: Mapping[int, Similarity]
+    """By window: what moves its frames from where they were to where they are now. Empty as long as nothing moved."""
+    report: StreamReport
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True)
+class _Overlap:
+    """The last frames of a window, which the next one sees too."""
+
+    frames: list[StreamFrame]
+    views: PosedViews
+    """As the window predicted them, in its frame."""
+    finished: PosedViews
+    """As they are if nothing more comes, each in its owner's frame."""
+    rows: FrameRows
+
+
+def stream(
+    model: DepthAnything3 | WindowPredictor,
+    source: Any,
+    options: StreamOptions = StreamOptions(),
+    *,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    known_poses: KnownPoses | None = None,
+    intrinsics: Any = None,
+    frames_per_second: float | None = None,
+    watch: bool = False,
+) -> "Stream":
+    """Turn a sequence of any length into one scene, window by window.
+
+    Use as ``for window in stream(model, "walk.mp4"): …``. Taking no further window pauses it; `Stream.cancel` ends it.
+
+    Args:
+        model: An any-view model, or whatever predicts windows.
+        source: A folder, a pattern, a video, a camera's number, an address, or an iterable (`sources.open_source`).
+        options: See `StreamOptions`.
+        folder: Where intermediate results are kept; a stream that was killed goes on from it. Default: a temporary
+            folder, which vanishes when the stream is closed.
+        resume: Go on with the stream in ``folder``, if there is one.
+        known_poses: Of all frames, some, or with gaps. The world is theirs, from the first one on.
+        intrinsics: Known ones, 3 × 3, in pixels of the pictures as given, the same for all.
+        frames_per_second: Of a video, how many to take; of a folder, how many there are.
+        watch: Wait for more pictures in a folder.
+
+    Raises:
+        ValueError: in one line, what is wrong with the source, the model, the known poses or the folder.
+        ImportError: loops need SciPy and it is not installed.
+    """
+    options.check()
+    if options.loops or known_poses is not None:
+        _check_scipy()
+    opened = open_source(source, options, frames_per_second=frames_per_second, watch=watch)
+    matrix = None if intrinsics is None else torch.as_tensor(np.asarray(intrinsics, dtype=np.float64)).float()
+    if isinstance(model, DepthAnything3):
+        predictor: WindowPredictor = NetworkPredictor(model, options, matrix)
+    elif matrix is not None:
+        raise ValueError(f"{model.name} is no network: intrinsics have no meaning for it")
+    else:
+        predictor = model
+    if known_poses is not None and (expected := opened.expected()):
+        known_poses.check_matches(expected)
+    return Stream(predictor, opened, options, folder, resume=resume, known_poses=known_poses)
+
+
+class Stream:
+    """A stream as it runs: an iterator over its windows, and what is known so far."""
+
+    def __init__(
+        self,
+        predictor: WindowPredictor,
+        source: FrameSource,
+        options: StreamOptions,
+        folder: str | Path | None,
+        *,
+        resume: bool = False,
+        known_poses: KnownPoses | None = None,
+    ) -> None:
+        self.predictor, self.source, self.options = predictor, source, options
+        self.known_poses = known_poses or KnownPoses()
+        self.scene = SceneMap()
+        self.faults = Faults()
+        path = Path(tempfile.mkdtemp(prefix="anyview-stream-") if folder is None else folder)
+        # A loop over an unnamed stream leaves nothing behind either.
+        self._remove = None if folder is not None else weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        check_folder(path)
+        limit = options.disk_limit
+        self.store = StreamStore(path, None if limit is None else int(limit * GIB))
+        self._report = StreamReport()
+        self._cancelled = False
+        self._overlap: _Overlap | None = None
+        self._started = time.monotonic()
+        self._kept_before = 0
+        done = self.store.open(self._describe(), resume=resume)
+        if done:
+            self._replay(done)
+        self._windows = self._run()
+
+    def __iter__(self) -> Iterator[StreamWindow]:
+        return self._windows
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def report(self) -> StreamReport:
+        """What has happened until now."""
+        kept = self.scene.count_frames() + (len(self._overlap.frames) if self._overlap else 0)
+        return replace(
+            self._report,
+            frames_kept=kept,
+            frames_this_run=kept - self._kept_before,
+            windows=len(self.scene),
+            loops_found=len(self.scene.loops),
+            loops_believed=sum(weight > 0.5 for weight in self.scene.loop_weights),
+            anchors=len(self.scene.anchors),
+            seconds=time.monotonic() - self._started,
+            memory_bytes=peak_memory(),
+            gpu_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+            disk_bytes=self.store.disk_bytes,
+            faults=self.faults.lines(),
+        )
+
+    def cancel(self) -> None:
+        """Have the stream end after the window in work; the folder can be resumed."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Let go of the source, and of the temporary folder if there is one."""
+        self._windows.close()
+        if self._remove is not None:
+            self._remove()
+
+    def all_frames(self) -> FrameRows:
+        """Return all frames until now, those that a further window may still change included."""
+        rows = [self.scene.frames] if self.scene.count_frames() else []
+        if self._overlap is not None:
+            rows.append(self._overlap.rows)
+        if not rows:
+            raise ValueError(f"{self.source.description} gave no frame that can be read")
+        return join_rows(rows)
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of pictures and maps."""
+        assert self._overlap is not None
+        height, width = self._overlap.views.depth.shape[1:]
+        return height, width
+
+    def _describe(self) -> dict[str, Any]:
+        """What must be the same when a stream is resumed; waiting and limits may change."""
+        free = ("stall_s", "give_up_s", "disk_limit", "memory_limit", "cloud_points")
+        options = {name: value for name, value in asdict(self.options).items() if name not in free}
+        return {"source": self.source.description, "model": self.predictor.name, "options": options}
+
+    def _run(self) -> Generator[StreamWindow, None, None]:
+        start = [] if self._overlap is None else self._overlap.frames
+        try:
+            for window in cut_windows(self._kept_frames(), self.options.window, self.options.overlap, start):
+                yield self._add_window(window)
+                if self._cancelled:
+                    break
+            if self._overlap is not None:
+                yield self._last_frames(self._overlap)
+            elif not self._cancelled:
+                raise ValueError(f"{self.source.description} gave no frame that can be read")
+        finally:
+            if self.known_poses and not self.scene.anchors:
+                self.faults.add("known poses", "none of them belongs to a frame that came")
+
+    def _kept_frames(self) -> Iterator[StreamFrame]:
+        """Read the source from where the last window ended, at the network's resolution, without standing still."""
+        last = self._overlap.frames[-1] if self._overlap else None
+        shown = None if last is None else thumbnail(last.picture.pixels)
+        threshold = -1.0 if self.options.rig_baseline else self.options.keyframe_change  # a rig's pairs stay whole
+        for frame in steady(self.source.read(self.faults), self.options, self.faults):
+            if self._cancelled:
+                return
+            if last is not None and self.source.live:
+                frame = replace(frame, index=last.index + 1 + frame.index, time_s=last.time_s + frame.time_s)  # noqa: PLW2901
+            elif last is not None and frame.index <= last.index:
+                continue
+            self._report = replace(self._report, frames_read=self._report.frames_read + 1)
+            small = self._shrink(frame)
+            now = thumbnail(small.picture.pixels)
+            if shown is not None and change(shown, now) <= threshold:
+                self._report = replace(self._report, frames_passed_over=self._report.frames_passed_over + 1)
+                continue
+            shown = now
+            yield small
+
+    def _shrink(self, frame: StreamFrame) -> StreamFrame:
+        views = prepare_views([frame.picture], resolution=self.options.resolution)
+        if isinstance(self.predictor, NetworkPredictor):
+            self.predictor.place_intrinsics(views.placements[0])
+        return replace(frame, picture=Picture(views.images[0].numpy(), frame.picture.name))
+
+    def _add_window(self, frames: list[StreamFrame]) -> StreamWindow:
+        """Predict a window, tie it to what is there, look for loops, and commit it."""
+        overlap, known = self._overlap, [self.known_poses.find(frame) for frame in frames]
+        shared = 0 if overlap is None else len(overlap.frames)
+        geometry = self._predict(frames, known)
+        seam = None
+        if overlap is not None:
+            rigid = self.options.rig_baseline is not None
+            seam = align_views(geometry.views[:shared], overlap.views, with_scale=not rigid)
+            self._report = self._report.with_seam(seam.inliers, seam.scale_deviation)
+        anchor = anchor_window(geometry.views.cameras.world_to_camera, known)
+        node = self.scene.place(seam, anchor)
+        views, owners = self._join(geometry.views, None if seam is None else seam.similarity)
+        rows = _rows(frames, views, owners, geometry.descriptors, known)
+        if overlap is not None:
+            rows = replace(rows, descriptors=torch.cat([overlap.rows.descriptors, rows.descriptors[shared:]]))
+        kept = len(frames) - min(self.options.overlap, len(frames))
+        self._overlap = _Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
+        for row in range(kept):
+            self.store.write_frame(frames[row].index, views.images[row], views.depth[row], views.confidence[row])
+        record = WindowRecord(
+            frames=rows[:kept],
+            node=node,
+            unit=typical_depth(geometry.views),
+            units="metres" if self.options.rig_baseline else geometry.units,
+            frames_read=self._report.frames_read,
+            passed_over=self._report.frames_passed_over,
+            seam=seam,
+            anchor=anchor,
+        )
+        first_new = self.scene.count_frames()
+        before = list(self.scene.nodes)
+        gap_ended = anchor is not None and len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
+        self.scene.add(record)
+        loops, candidates = self._find_loops(first_new)
+        record = replace(record, loops=loops, candidates=candidates)
+        if loops or gap_ended:
+            corrected, weights = self.scene.corrected(loops)
+            record = replace(record, corrected=corrected, loop_weights=tuple(weights))
+        self.scene.close_loops(record)
+        self._report = replace(self._report, loop_candidates=self._report.loop_candidates + candidates)
+        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), _overlap_to_arrays(self._overlap))
+        return self._window(record.frames, views[:kept], self.scene.moves_since(before))
+
+    def _predict(self, frames: list[StreamFrame], known: Sequence[Float[Tensor, "4 4"] | None]) -> WindowGeometry:
+        started = time.monotonic()
+        conditions, which = self._conditions(known)
+        geometry = self.predictor.predict_window(frames, conditions, which)
+        spent = self._report.predicting_s + time.monotonic() - started
+        self._report = replace(self._report, predicting_s=spent)
+        baseline = self.options.rig_baseline
+        if baseline is not None:
+            indices = [frame.index for frame in frames]
+            factor = rig_scale(geometry.views.cameras.world_to_camera, indices, baseline)
+            if factor is None:
+                raise ValueError(
+                    f"frames {indices[0]} to {indices[-1]} hold no pair of the rig (an even position and the next "
+                    "one), or its two cameras in one place"
+                )
+            grow = Similarity(torch.tensor(factor).double(), torch.eye(3).double(), torch.zeros(3).double())
+            geometry = replace(geometry, views=geometry.views.moved(grow))
+        return geometry
+
+    def _conditions(self, known: Sequence[Float[Tensor, "4 4"] | None]) -> tuple[Cameras | None, tuple[int, ...]]:
+        """What the predictor is told of the cameras: known poses and the overlap's, all in one frame."""
+        overlap = self._overlap
+        if overlap is None or self.options.conditioning == "none":
+            return None, ()
+        poses: dict[int, Tensor] = {}
+        if self.scene.anchors:
+            world = overlap.views.moved(self.scene.nodes[-1]).cameras.world_to_camera.double()
+            poses = dict(enumerate(world)) | {view: pose for view, pose in enumerate(known) if pose is not None}
+        else:
+            poses = dict(enumerate(overlap.views.cameras.world_to_camera.double()))
+        views = sorted(poses)
+        intrinsics = overlap.views.cameras.intrinsics
+        chosen = torch.stack([intrinsics[min(view, len(intrinsics) - 1)] for view in views])
+        return Cameras(torch.stack([poses[view] for view in views]).float(), chosen.float()), tuple(views)
+
+    def _join(self, views: PosedViews, similarity: Similarity | None) -> tuple[PosedViews, Int[Tensor, " views"]]:
+        """Put a window's views together from the overlap's two predictions and its own; say which window owns each."""
+        window = len(self.scene)
+        owners = torch.full((len(views),), window)
+        if self._overlap is None or similarity is None:
+            return views, owners
+        shared = len(self._overlap.frames)
+        earlier = self._overlap.views
+        mixed = blend_views(earlier, views[:shared].moved(similarity)) if self.options.blend else earlier
+        # Half of the overlap moves with the window before, half with this one, if a loop corrects them.
+        half = (shared + 1) // 2 if self.options.blend else shared
+        owners[:half] = window - 1
+        return join_views([mixed[:half], mixed[half:].moved(similarity.inverse()), views[shared:]]), owners
+
+    def _find_loops(self, first_new: int) -> tuple[tuple[Edge, ...], int]:
+        if not self.options.loops or self.scene.count_frames() == 0:
+            return (), 0
+        candidates = find_candidates(
+            self.scene.frames.descriptors, first_new, gap=self.options.loop_gap, lag=self.options.overlap
+        )
+        loops: list[Edge] = []
+        owners = self.scene.frames.owner
+        looked_into = 0
+        for candidate in candidates:
+            first, second = int(owners[candidate.earlier]), int(owners[candidate.later])
+            if same_edge([*self.scene.loops, *loops], first, second):
+                continue
+            looked_into += 1
+            edge = verify(candidate, self.predictor, self.scene, self.store, self.options.loop_views)
+            if edge is not None:
+                loops.append(edge)
+        return tuple(loops), looked_into
+
+    def _last_frames(self, overlap: _Overlap) -> StreamWindow:
+        """Finish the frames that no window will see again; a resumed stream would, so they are not committed."""
+        for row, frame in enumerate(overlap.frames):
+            finished = overlap.finished
+            self.store.write_frame(frame.index, finished.images[row], finished.depth[row], finished.confidence[row])
+        return self._window(overlap.rows, overlap.finished, {})
+
+    def _window(self, rows: FrameRows, views: PosedViews, moves: Mapping[int, Similarity]) -> StreamWindow:
+        cameras = self.scene.world_cameras(rows)
+        scales = self.scene.world_scales(rows).to(views.depth)
+        return StreamWindow(
+            index=len(self.scene) - 1,
+            frames=rows.index,
+            times_s=rows.time_s,
+            names=rows.names,
+            images=views.images,
+            depth=views.depth * scales[:, None, None],
+            confidence=views.confidence,
+            cameras=Cameras(cameras.world_to_camera.float(), cameras.intrinsics.float()),
+            owners=rows.owner,
+            units=self.scene.units,
+            corrections=moves,
+            report=self.report,
+        )
+
+    def _replay(self, windows: int) -> None:
+        """Stand where the killed run stood after its last committed window."""
+        for index in range(windows):
+            record = record_from_arrays(self.store.read_window(index))
+            self.scene.add(record)
+            self.scene.close_loops(record)
+            if record.seam is not None:
+                self._report = self._report.with_seam(record.seam.inliers, record.seam.scale_deviation)
+            self._report = replace(
+                self._report,
+                frames_read=record.frames_read,
+                frames_passed_over=record.passed_over,
+                loop_candidates=self._report.loop_candidates + record.candidates,
+            )
+        self._overlap = _overlap_from_arrays(self.store.read_overlap(windows - 1))
+        self._kept_before = self.scene.count_frames() + len(self._overlap.frames)
+
+
+def _rows(
+    frames: Sequence[StreamFrame],
+    views: PosedViews,
+    owners: Int[Tensor, " views"],
+    descriptors: Float[Tensor, "views channels"],
+    known: Sequence[Float[Tensor, "4 4"] | None],
+) -> FrameRows:
+    unknown = torch.full((4, 4), torch.nan, dtype=torch.float64)
+    return FrameRows(
+        index=torch.tensor([frame.index for frame in frames]),
+        time_s=torch.tensor([frame.time_s for frame in frames], dtype=torch.float64),
+        names=tuple(frame.picture.name for frame in frames),
+        owner=owners,
+        world_to_camera=views.cameras.world_to_camera.double(),
+        intrinsics=views.cameras.intrinsics.double(),
+        descriptors=descriptors.float(),
+        known=torch.stack([unknown if pose is None else pose for pose in known]),
+    )
+
+
+def _overlap_to_arrays(overlap: _Overlap) -> Arrays:
+    arrays = {f"row_{name}": value for name, value in rows_to_arrays(overlap.rows).items()}
+    for name, views in (("views", overlap.views), ("finished", overlap.finished)):
+        arrays |= {
+            f"{name}_images": views.images.numpy(),
+            f"{name}_depth": views.depth.numpy(),
+            f"{name}_confidence": views.confidence.numpy(),
+            f"{name}_world_to_camera": views.cameras.world_to_camera.numpy(),
+            f"{name}_intrinsics": views.cameras.intrinsics.numpy(),
+        }
+    arrays["pictures"] = np.stack([frame.picture.pixels for frame in overlap.frames])
+    return arrays
+
+
+def _overlap_from_arrays(arrays: Arrays) -> _Overlap:
+    rows = rows_from_arrays({n.removeprefix("row_"): value for n, value in arrays.items() if n.startswith("row_")})
+
+    def views(name: str) -> PosedViews:
+        images, depth, confidence, poses, intrinsics = (
+            torch.from_numpy(arrays[f"{name}_{part}"])
+            for part in ("images", "depth", "confidence", "world_to_camera", "intrinsics")
+        )
+        return PosedViews(images, depth, confidence, Cameras(poses, intrinsics))
+
+    frames = [
+        StreamFrame(int(index), float(time_s), Picture(pixels, name))
+        for index, time_s, pixels, name in zip(rows.index, rows.time_s, arrays["pictures"], rows.names, strict=True)
+    ]
+    return _Overlap(frames, views("views"), views("finished"), rows)
+
+
+def _check_scipy() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("scipy") is None:
+        raise ImportError('closing loops and known poses need scipy: pip install "anyview[streaming]"')

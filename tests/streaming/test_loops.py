@@ -1,0 +1,86 @@
+"""Loop candidates, by hand-made descriptors, and what counts as seeing the same."""
+
+import torch
+
+from anyview.streaming.frames import PosedViews
+from anyview.streaming.injected import box_depth, circle_cameras
+from anyview.streaming.loops import find_candidates, see_the_same
+from anyview.types import Cameras
+
+
+def walk(places: torch.Tensor) -> torch.Tensor:
+    """Descriptors of places on a circle: neighbours are alike."""
+    waves = torch.arange(1, 5) * places[:, None]
+    return torch.cat([waves.cos(), waves.sin()], -1)
+
+
+def test_a_second_lap_finds_the_first():
+    places = torch.arange(60) * 0.15  # a lap is 42 frames
+    found = find_candidates(walk(places), 50, gap=20, lag=3, most=1)
+    assert len(found) == 1
+    assert abs((found[0].later - found[0].earlier) - 42) <= 1
+    assert found[0].later >= 50
+
+
+def test_a_way_back_counts_too():
+    places = torch.cat([torch.arange(40), torch.arange(40).flip(0)]) * 0.1
+    found = find_candidates(walk(places), 70, gap=20, lag=3, most=1)
+    assert found[0].earlier + found[0].later == 79
+
+
+def test_one_picture_that_looks_alike_is_none():
+    """Frame 45 has the descriptor of frame 5, and its neighbours have not."""
+    descriptors = walk(torch.arange(60) * 0.1)
+    descriptors[45] = descriptors[5]
+    assert find_candidates(descriptors, 40, gap=20, lag=3) == []
+
+
+def test_new_ground_has_no_candidates():
+    assert find_candidates(walk(torch.arange(60) * 0.1), 50, gap=20, lag=3) == []
+
+
+def test_short_streams_have_none():
+    assert find_candidates(torch.ones(20, 4), 10, gap=20, lag=3) == []
+    assert find_candidates(torch.ones(30, 4), 30, gap=20, lag=3) == []
+
+
+def test_candidates_lie_apart():
+    """Three laps: the third finds both others, and not the same place twice."""
+    places = torch.arange(130) * 0.15
+    found = find_candidates(walk(places), 125, gap=20, lag=3, most=2)
+    assert len(found) == 2
+    assert abs(found[0].earlier - found[1].earlier) > 3
+
+
+def views(cameras: Cameras) -> PosedViews:
+    depth = box_depth(cameras, 28, 42).float()
+    poses = Cameras(cameras.world_to_camera.float(), cameras.intrinsics.float())
+    return PosedViews(torch.zeros(*depth.shape, 3, dtype=torch.uint8), depth, torch.full_like(depth, 2.0), poses)
+
+
+def test_views_of_one_place_see_the_same():
+    cameras = circle_cameras(200, 28, 42)
+    assert see_the_same(views(cameras[:3]), views(cameras[5:8]))
+
+
+def test_views_of_opposite_walls_do_not():
+    cameras = circle_cameras(200, 28, 42)
+    assert not see_the_same(views(cameras[:3]), views(cameras[100:103]))
+
+
+def test_surfaces_that_do_not_agree_do_not():
+    """Two corners of the room, put one onto the other."""
+    cameras = circle_cameras(200, 28, 42)
+    there = views(cameras[30:31])
+    onto = Cameras(cameras.world_to_camera[:1].float(), there.cameras.intrinsics)
+    assert not see_the_same(views(cameras[:1]), PosedViews(there.images, there.depth, there.confidence, onto))
+
+
+def test_sky_is_seen_by_nobody():
+    """Depth without confidence is made up: half of it takes no part, and all of it shows nothing."""
+    one, other = views(circle_cameras(200, 28, 42)[:3]), views(circle_cameras(200, 28, 42)[5:8])
+    confidence = one.confidence.clone()
+    confidence[:, :14] = 0.0
+    depth = torch.where(confidence == 0, 50.0, one.depth)
+    assert see_the_same(PosedViews(one.images, depth, confidence, one.cameras), other)
+    assert not see_the_same(PosedViews(one.images, one.depth, torch.zeros_like(confidence), one.cameras), other)
