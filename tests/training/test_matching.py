@@ -6,8 +6,8 @@ import torch
 from rooms import Rooms, tiny
 
 from anyview.images.preprocess import normalize
-from anyview.training.losses import match_loss
-from anyview.training.matching import true_matches
+from anyview.training.losses import hint_loss, match_loss
+from anyview.training.matching import CENTER_GAIN, SHIFT_GAIN, TURN_GAIN, true_hints, true_matches
 from anyview.training.start import starting_network
 from anyview.training.step import Reader, compare, weigh
 from anyview.training.targets import make_targets
@@ -73,6 +73,28 @@ def test_the_loss_by_hand(assert_close):
     assert_close(match_loss(similarity[..., :1, :, :1, :], matches[:, :1, :, :1]), torch.zeros(1))  # nothing to match
 
 
+def test_hints_by_hand(assert_close):
+    # Two views of one row of two patches; the second view's first patch shows what the first view's second one does.
+    matches = torch.tensor([[[[0, -1], [1, 0]], [[1, 0], [-1, 1]]]])
+    encoding = torch.tensor([[[0.0, 0, 0, 0, 0, 0, 1, 1, 1], [0.5, 0, -1, 0.1, 0, 0, -0.99, 1, 1]]])
+    shift, camera = true_hints(matches, encoding, rows=1)
+    assert_close(shift[0, 1, 0], SHIFT_GAIN * torch.tensor([0.0, 0.5]))
+    assert_close(shift[0, 0], torch.zeros(2, 2))
+    expected = torch.tensor([0.5 * CENTER_GAIN, 0, -CENTER_GAIN, -0.1 * TURN_GAIN, 0, 0])  # the nearer sign
+    assert_close(camera[0], torch.stack([torch.zeros(6), expected]))
+    hints = torch.zeros(1, 2, 2, 3, 8)
+    hints[:, :, 1, 1, :2] = shift[:, None, 1, 0]
+    hints[:, 1:, :, 0, 2:] = camera[:, None]
+    assert_close(hint_loss(hints, matches, shift, camera), torch.zeros(1))
+    hints[:, :, 1, 2] = 9.0  # its match is unknown
+    hints[:, 0, :, 0] = 9.0  # cameras cannot know yet
+    hints[:, :, 0, 1:] = 9.0  # the first view is not asked
+    assert_close(hint_loss(hints, matches, shift, camera), torch.zeros(1))
+    hints[:, 1, 1, 1, 0] += 0.5  # in one of two blocks, of one patch
+    hints[:, 1, 1, 0, 2] += 0.5  # in the one block that knows, of one of two views
+    assert_close(hint_loss(hints, matches, shift, camera), torch.tensor([0.25 + 0.25]))
+
+
 def test_watched_similarity_is_that_of_attention(assert_close):
     network = starting_network(tiny())
     truth = Rooms().batch((0,), 2, 28, 42, 0.5)
@@ -80,6 +102,7 @@ def test_watched_similarity_is_that_of_attention(assert_close):
     seen = {}
     across = network.backbone.blocks[3]  # looks at all views
     across.attention.qkv.register_forward_hook(lambda module, inputs, output: seen.update(qkv=output))
+    across.register_forward_hook(lambda module, inputs, output: seen.update(tokens=output))
     reading = Reader(network, watches_matches=True)(normalize(truth.images), truth.cameras, known)
     assert reading.similarity.shape == (1, 2, 2, 2, 6, 2, 6)
     query, key, _ = seen["qkv"][0].unflatten(-1, (3, 3, 32)).permute(1, 2, 0, 3)
@@ -87,10 +110,12 @@ def test_watched_similarity_is_that_of_attention(assert_close):
     patches = [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13]
     logits = query[:, patches] @ key[:, patches].mT / 32**0.5
     assert_close(reading.similarity[0, 0].flatten(1, 2).flatten(2), logits, 1e-5, reason="float32 sums")
+    assert reading.hints.shape == (1, 2, 2, 7, 8)
+    assert torch.equal(reading.hints[0, 0], seen["tokens"][0, :, :8].unflatten(0, (2, 7)))
 
 
 def test_attention_learns_to_match():
-    options = tiny(match_weight=1.0)
+    options = tiny(match_weight=1.0, hint_weight=0.5)
     network = starting_network(options)
     reader = Reader(network, watches_matches=True)
     truth = Rooms().batch((0,), 2, 56, 56, 0.5)
@@ -105,5 +130,6 @@ def test_attention_learns_to_match():
         found.append(terms["matches"].item())
     assert found[0] > 0.9 * (math.log(16) + math.log(32))  # 16 patches, two views of them
     assert found[-1] < 0.7 * found[0]
-    without = {name: value for name, value in terms.items() if name != "matches"}
-    torch.testing.assert_close(weigh(terms, options), weigh(without, options) + terms["matches"])
+    without = {name: value for name, value in terms.items() if name not in ("matches", "hints")}
+    told = terms["matches"] + 0.5 * terms["hints"]
+    torch.testing.assert_close(weigh(terms, options), weigh(without, options) + told)

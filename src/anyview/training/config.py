@@ -66,6 +66,8 @@ class TrainOptions:
     """[paper: α]"""
     match_weight: float = 0.0
     """Of telling attention across views which patches show the same; needs depth of all views [ours]."""
+    hint_weight: float = 0.0
+    """Of telling some channels of tokens what to hold, where `match_weight` is above 0 [ours]."""
     confidence_weight: float = 0.2
     """λ_c of the confidence's logarithm, for depth and rays [inferred: DUSt3R, VGGT, MapAnything]."""
 
@@ -158,6 +160,7 @@ RECIPES: dict[str, TrainOptions] = {
         ray_weight=2.0,  # cameras are what comes last
         camera_weight=3.0,
         match_weight=0.25,
+        hint_weight=1.0,
         peak_rate=1e-3,  # small networks from random weights bear more than the paper's large one from DINOv2
         warm_up_steps=200,
         final_rate=1e-5,
@@ -184,6 +187,7 @@ RECIPES: dict[str, TrainOptions] = {
         tokens_per_step=32_896,  # 128 views of 224 × 224
         mirror=0.5,
         match_weight=0.25,
+        hint_weight=1.0,
         peak_rate=1e-3,
         warm_up_steps=500,
         matrices="muon",

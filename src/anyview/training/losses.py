@@ -94,6 +94,20 @@ def match_loss(
     return total + mean_over(matches[:, 1:, :, 0] >= 0, error.mean(1))
 
 
+def hint_loss(
+    hints: Float[Tensor, "batch blocks views tokens 8"],
+    matches: Int[Tensor, "batch views patches views"],
+    shift: Float[Tensor, "batch views patches 2"],
+    camera: Float[Tensor, "batch views 6"],
+) -> Float[Tensor, " batch"]:
+    """Ask a few channels of tokens to hold where the first view shows the same, and where the camera stands [ours]."""
+    known = (matches[..., 0] >= 0) & (torch.arange(matches.shape[1], device=matches.device) > 0)[:, None]
+    moved = (hints[..., 1:, :2] - shift[:, None]).abs().sum(-1).mean(1)
+    # After the first block that looks at all views a camera cannot know yet.
+    placed = (hints[:, 1:, :, 0, 2:] - camera[:, None]).abs().sum(-1)
+    return mean_over(known, moved) + placed.flatten(1).mean(1)
+
+
 def weighted_by_confidence(
     error: Float[Tensor, "*shape"], confidence: Float[Tensor, "*shape"], weight: float
 ) -> Float[Tensor, "*shape"]:

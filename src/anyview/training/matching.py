@@ -52,13 +52,37 @@ WATCHED = 2
 """Heads that are told where to look."""
 
 
+HINTED = 8
+"""Channels of tokens that are told what to hold: for patches 2, where the first view shows the same; for the camera's
+token the next 6, its centre and the vector part of its quaternion."""
+CENTER_GAIN, TURN_GAIN, SHIFT_GAIN = 4.0, 4.0, 2.0
+"""They bring what the channels hold to the size of what other channels hold."""
+
+
+def true_hints(
+    matches: Int[Tensor, "batch views patches views"], encoding: Float[Tensor, "batch views 9"], rows: int
+) -> tuple[Float[Tensor, "batch views patches 2"], Float[Tensor, "batch views 6"]]:
+    """Say what hinted channels should hold: shifts from each patch to its match in the first view, and the cameras.
+
+    Shifts are in parts of the picture's height and width.
+    """
+    columns = matches.shape[2] // rows
+    own = torch.arange(matches.shape[2], device=matches.device)
+    there = matches[..., 0].clamp(min=0)
+    shift = torch.stack([(there // columns - own // columns) / rows, (there % columns - own % columns) / columns], -1)
+    center, turn, real = encoding[..., :3], encoding[..., 3:6], encoding[..., 6:7]
+    turn = torch.where(real < 0, -turn, turn)
+    return SHIFT_GAIN * shift, torch.cat([CENTER_GAIN * center, TURN_GAIN * turn], -1)
+
+
 class QueryWatch:
-    """Keeps the queries and keys of the blocks that look at all views, as the last forward pass had them."""
+    """Keeps what the blocks that look at all views made of the last forward pass: queries, keys, tokens."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._seen: dict[tuple[int, str], Tensor] = {}
         self._blocks = [index for index in range(len(backbone.blocks)) if backbone.config.sees_all_views(index)]
         for index in self._blocks:
+            self._keep(backbone.blocks[index], (index, "tokens"))
             attention = backbone.blocks[index].get_submodule("attention")
             self._keep(attention.get_submodule("query_norm"), (index, "query"))
             self._keep(attention.get_submodule("key_norm"), (index, "key"))
@@ -81,5 +105,13 @@ class QueryWatch:
                 for name in ("query", "key")
             )
             logits.append(torch.einsum("bhvpc,bhwqc->bhvpwq", query, key) / query.shape[-1] ** 0.5)
-        self._seen.clear()
         return torch.stack(logits, 1)
+
+    def hints(self, views: int) -> Float[Tensor, "batch blocks views tokens channels"]:
+        """Return the first `HINTED` channels of the tokens after each block, the camera's token first."""
+        tokens = [self._seen[index, "tokens"][..., :HINTED].unflatten(1, (views, -1)) for index in self._blocks]
+        return torch.stack(tokens, 1).float()
+
+    def clear(self) -> None:
+        """Forget the last forward pass."""
+        self._seen.clear()

@@ -12,8 +12,8 @@ from anyview.model.config import PATCH
 from anyview.model.heads import AnyViewHead
 from anyview.model.network import Network
 from anyview.training.config import TrainOptions
-from anyview.training.losses import camera_loss, depth_loss, gradient_loss, match_loss, point_loss, ray_loss
-from anyview.training.matching import QueryWatch
+from anyview.training.losses import camera_loss, depth_loss, gradient_loss, hint_loss, match_loss, point_loss, ray_loss
+from anyview.training.matching import QueryWatch, true_hints
 from anyview.training.targets import Targets, at_ray_grid
 from anyview.types import Cameras
 
@@ -30,6 +30,8 @@ class Reading(NamedTuple):
     encoding: Float[Tensor, "batch views 9"]
     similarity: Float[Tensor, "batch blocks heads views patches views patches"] | None = None
     """Of patches, as attention across views has it; None unless watched."""
+    hints: Float[Tensor, "batch blocks views tokens channels"] | None = None
+    """First channels of the tokens after each block that looks at all views; None unless watched."""
 
 
 class Reader(nn.Module):
@@ -72,7 +74,8 @@ class Reader(nn.Module):
         encoding = network.camera_decoder.encoding(tokens.camera)
         reading = [maps.depth, maps.confidence, maps.rays, maps.ray_confidence, encoding]
         if self.watch is not None:
-            reading.append(self.watch.similarity(views))
+            reading += [self.watch.similarity(views), self.watch.hints(views)]
+            self.watch.clear()
         return Reading(*(value.clone() for value in reading))  # sharding's hooks must not sit on views
 
 
@@ -90,6 +93,9 @@ def compare(reading: Reading, targets: Targets, confidence_weight: float) -> dic
     }
     if reading.similarity is not None:
         terms["matches"] = match_loss(reading.similarity, targets.matches)
+    if reading.hints is not None:
+        hinted = true_hints(targets.matches, targets.encoding, reading.depth.shape[-2] // PATCH)
+        terms["hints"] = hint_loss(reading.hints, targets.matches, *hinted)
     return terms
 
 
@@ -102,4 +108,6 @@ def weigh(terms: Terms, options: TrainOptions) -> Float[Tensor, " batch"]:
         + options.camera_weight * terms["camera"]
         + options.gradient_weight * terms["gradient"]
     )
-    return total + options.match_weight * terms["matches"] if "matches" in terms else total
+    if "matches" in terms:
+        total = total + options.match_weight * terms["matches"] + options.hint_weight * terms["hints"]
+    return total
