@@ -15,7 +15,7 @@ help:
 	@echo "make test     the test suite, then the compile tests in a session of their own"
 	@echo "make lint     formatting, lint and types"
 	@echo "make docs     the documentation, into site/"
-	@echo "make bench    speed and memory of a small preset"
+	@echo "make bench    speed and memory of a small preset, and of the rasteriser"
 
 demo: .venv/.core
 	@.venv/bin/anyview demo
@@ -36,6 +36,7 @@ docs: .venv/.docs
 bench: .venv/.core
 	.venv/bin/python benchmarks/speed.py
 	.venv/bin/python benchmarks/memory.py
+	.venv/bin/python benchmarks/rasterize.py
 
 # Not .venv/bin/python: pip comes last, so an interrupted call is taken up again.
 .venv/bin/pip:

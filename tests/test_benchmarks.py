@@ -48,3 +48,13 @@ def test_memory_puts_estimates_beside_peaks():
     for case in report["cases"]:
         assert case["estimate_mib"] > 0
         assert case["peak_mib"] > 0
+
+
+def test_rasterize_reports_time_and_memory():
+    report = last_line(
+        "rasterize.py", "--count", "500", "--size", "40x30", "--rounds", "1", "--threads", "1", "--reference"
+    )
+    assert 0 < report["splats"] <= 500
+    for part in ("forward", "forward_backward", "reference_composite"):
+        assert report[part]["seconds"] > 0
+    assert report["peak_mib"] >= report["forward_peak_mib"] >= 0

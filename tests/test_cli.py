@@ -19,6 +19,7 @@ import av
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -26,6 +27,7 @@ import anyview.exporters
 from anyview import demo
 from anyview.cli import main
 from anyview.exporters import FORMATS
+from anyview.exporters.gaussians_ply import read_gaussians_ply
 from anyview.images.video import write_video
 from anyview.model.checkpoint import METADATA_KEY, save
 from anyview.model.config import PRESETS
@@ -170,16 +172,17 @@ class TestPredict:
     def test_every_format_at_once_twice_gives_the_same_bytes(self, predict):
         photos()
         formats = ",".join(WRITABLE)
-        first = predict("photos", "--features", 5, 11, formats=formats, output="first")
-        second = predict("photos", "--features", 5, 11, formats=formats, output="second")
+        options = ("--features", 5, 11, "--pixel-gaussians")
+        first = predict("photos", *options, formats=formats, output="first")
+        second = predict("photos", *options, formats=formats, output="second")
         assert tree(Path("first")) == tree(Path("second"))
         times = r"^took reading \d+\.\d s, loading \d+\.\d s, predicting \d+\.\d s, exporting \d+\.\d s on cpu$"
         assert re.search(times, first.output, re.MULTILINE)
         without_times = [re.sub(r"(?m)^took .*$", "", ran.output) for ran in (first, second)]
         assert without_times[0].replace("first", "second") == without_times[1]
         assert {Path(name).parts[0].partition(".")[0] for name in tree(Path("first"))} == {
-            *(set(WRITABLE) - {"npz", "glb", "ply"}),
-            *("results", "scene", "points"),
+            *(set(WRITABLE) - {"npz", "glb", "ply", "gaussians_ply", "splat"}),
+            *("results", "scene", "points", "gaussians"),
         }
 
     def test_the_summary_says_what_was_written_and_in_which_unit(self, predict):
@@ -194,6 +197,14 @@ class TestPredict:
         assert lines[2] == f"wrote out/results.npz ({size:.1f} MB)"
         assert re.fullmatch(r"wrote 3 files in out/depth_png \(0\.\d MB\)", lines[3])
         assert len(lines) == 5
+
+    @pytest.mark.skipif("mesh" not in WRITABLE, reason="Open3D below 0.20 has no wheel for this Python")
+    def test_the_summary_describes_the_mesh(self, predict):
+        photos()
+        lines = predict("photos", "--mesh-voxel", 0.05, formats="mesh").output.splitlines()
+        faces = len(trimesh.load("out/mesh.ply", process=False).faces)
+        assert lines[2] == f"mesh of {faces:,} faces, not watertight, voxels of 0.05 (arbitrary)"
+        assert lines[3].startswith("wrote out/mesh.ply (")
 
     def test_the_results_are_those_of_the_library(self, predict, models):
         photos()
@@ -210,6 +221,19 @@ class TestPredict:
         ran = run("predict", "photos", "-o", "out", "-m", models / "anyview.safetensors", "--resolution", 56)
         assert ran.code == 0
         assert sorted(path.name for path in Path("out").iterdir()) == ["depth_vis", "results.npz", "scene.glb"]
+
+    def test_a_format_of_gaussians_asks_the_model_for_them(self, run, models):
+        photos(count=2)
+        arguments = ("-m", models / "gaussian.safetensors", "--resolution", 56, "-f", "gaussians_ply,npz")
+        assert run("predict", "photos", "-o", "out", *arguments).code == 0
+        predicted, written = read_gaussians_ply("out/gaussians.ply").gaussians, results("out")
+        assert np.array_equal(predicted.means, written["gaussian_means"])
+        ran = run("predict", "photos", "-o", "made", *arguments, "--pixel-gaussians")
+        assert ran.code == 0
+        assert "note: the Gaussians are made of depth and colour, one per pixel" in ran.output
+        made, written = read_gaussians_ply("made/gaussians.ply").gaussians, results("made")
+        assert "gaussian_means" not in written
+        assert 0 < len(made.means) <= written["depth"].size
 
     def test_photos_folders_and_patterns_are_the_same_pictures(self, predict):
         photos()
@@ -306,7 +330,7 @@ class TestPredict:
     def test_output_beside_or_inside_of_the_inputs_leaves_them_alone(self, predict):
         before = tree(photos())
         for output in ("photos", "photos/out", "photos/../photos/other"):
-            predict("photos", output=output, formats=",".join(set(WRITABLE) - {"features"}))
+            predict("photos", "--pixel-gaussians", output=output, formats=",".join(set(WRITABLE) - {"features"}))
         assert {name: data for name, data in tree(Path("photos")).items() if name in before} == before
 
     def test_metres_from_an_assumed_field_of_view(self, run, models):
@@ -563,7 +587,7 @@ class TestRequests:
     @pytest.mark.parametrize(
         ("model", "options", "message"),
         [
-            ("anyview", ("-f", "glb,plyy"), "unknown format 'plyy': did you mean 'ply'?"),
+            ("anyview", ("-f", "glb,plyy"), "unknown format 'plyy': did you mean 'ply' or 'splat'?"),
             ("anyview", ("-f", "xyzzy"), f"unknown format 'xyzzy': known: {', '.join(FORMATS)}"),
             ("anyview", ("-f", ""), f"no format given; known: {', '.join(FORMATS)}"),
             ("anyview", ("-f", " , "), f"no format given; known: {', '.join(FORMATS)}"),
@@ -571,6 +595,11 @@ class TestRequests:
             ("anyview", ("--features", 8), "anyview has blocks 0 to 7, features were asked of 8"),
             ("anyview", ("--features", -1), "anyview has blocks 0 to 7, features were asked of -1"),
             ("anyview", ("--gaussians",), "anyview has no Gaussian head; da3-giant and da3nested-giant-large have one"),
+            (
+                "anyview",
+                ("-f", "gaussians_ply"),
+                "anyview has no Gaussian head; da3-giant and da3nested-giant-large have",
+            ),
             ("mono", ("--rays", "-f", "npz"), "mono predicts depth and sky only, no rays"),
             ("mono", (), "format 'glb' needs cameras, and this prediction has none: mono predicts depth and sky"),
             ("anyview", ("--focal-length", -3), "expected a positive focal length in pixels, got -3.0"),
@@ -578,6 +607,7 @@ class TestRequests:
             ("anyview", ("--confidence-percentile", 101), "confidence_percentile must be 0 to 100, got 101.0"),
             ("anyview", ("--max-points", 0), "max_points must be above 0, got 0"),
             ("anyview", ("--fps", 0), "fps must be above 0, got 0.0"),
+            ("anyview", ("--least-opacity", 2), "least_opacity must be 0 to 1, got 2.0"),
             ("anyview", ("--separate", "--batch-size", 0), "expected a batch size of at least 1, got 0"),
             ("anyview", ("--memory-limit", -1), "expected a memory limit above 0 GiB, got -1.0"),
             ("anyview", ("--memory-limit", "nan"), "expected a memory limit above 0 GiB, got nan"),
@@ -662,7 +692,7 @@ class TestOutputs:
     def test_a_full_disk(self, refuse, name):
         photos()
         with file_size_limit(40):
-            line = refuse("photos", "-f", name)
+            line = refuse("photos", "-f", name, "--pixel-gaussians")
         assert re.fullmatch(rf"{name} could not be written: (File too large|.*): out", line), line
 
     def test_a_full_disk_leaves_what_was_there(self, run, models):
@@ -839,7 +869,7 @@ class TestDemo:
         assert ran.code == 0
         first, second, *_ = ran.output.splitlines()
         assert first.startswith("NOTE: no trained da3-nano comes with this version: its weights are random")
-        assert second.startswith("1 view of 140×112 pixels with da3-nano (random weights)")
+        assert second.startswith("1 view of 112×84 pixels with da3-nano (random weights)")
         assert sorted(path.name for path in Path("out").iterdir()) == [
             *("depth_vis", "points.ply", "report.png", "results.npz", "scene.glb", "transforms")
         ]

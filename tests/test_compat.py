@@ -100,6 +100,12 @@ def test_gaussians_and_metric_scale():
     assert nested.sky.shape == nested.depth.shape
 
 
+def test_a_file_of_gaussians_comes_without_a_video(tmp_path):
+    arguments = {"process_res": 56, "infer_gs": True, "export_dir": str(tmp_path), "export_format": "gs_ply"}
+    toolkit("gaussian").inference(SOME_IMAGES, **arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["gaussians.ply"]
+
+
 @pytest.mark.parametrize("name", ["mono", "metric"])
 def test_single_image_models_give_depth_and_sky_alone(name):
     prediction = toolkit(name).inference(SOME_IMAGES, process_res=56)
@@ -157,7 +163,14 @@ def test_feature_pictures(tmp_path):
     ("arguments", "message"),
     [
         ({"export_dir": "out", "export_format": "glb-plyy"}, "unknown export format 'plyy'; "),
-        ({"export_dir": "out", "export_format": "gs_video"}, "unknown export format 'gs_video'; "),
+        (
+            {"export_dir": "out", "export_format": "gs_videos"},
+            "unknown export format 'gs_videos'; did you mean 'gs_vid",
+        ),
+        (
+            {"export_dir": "out", "export_format": "gs_video"},
+            "'gaussians_video' needs gaussians, .* has no Gaussian head",
+        ),
         ({"export_dir": "out", "export_format": ""}, "unknown export format ''; "),
         ({"extrinsics": np.stack([np.eye(4)] * 3)}, "extrinsics need intrinsics"),
         (

@@ -16,7 +16,7 @@ import torch
 
 import anyview
 from anyview.model.config import PRESETS
-from anyview.options import ExportOptions, PredictOptions, StreamOptions
+from anyview.options import ExportOptions, PredictOptions, RenderOptions, StreamOptions
 from anyview.types import Cameras
 
 ROOT = Path(__file__).parents[1]
@@ -252,11 +252,16 @@ def test_every_option_of_streaming_is_on_the_command_line():
     assert expected - command_options("stream") == set()
 
 
+def test_every_option_of_rendering_is_on_the_command_line():
+    expected = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(RenderOptions)}
+    assert expected - command_options("render") == set()
+
+
 def test_the_command_line_has_the_known_options(golden):
     """Options appear and disappear on purpose only: a wanted change goes into the file together with the CHANGELOG."""
     now = [
         f"{command} {option}"
-        for command in ("convert", "demo", "models", "predict", "stream", "synth", "train")
+        for command in ("bench", "convert", "demo", "models", "predict", "render", "stream", "synth", "train")
         for option in sorted(command_options(command))
     ]
     known = (golden / "cli_options.txt").read_text().splitlines()

@@ -87,7 +87,7 @@ def fountain_projects(shared_data: Path, tmp_path_factory: pytest.TempPathFactor
 def run(source: Path, model: Path, output: Path, *more: str) -> None:
     """Predict with every format."""
     arguments = [str(source), "-o", str(output), "-m", str(model), "--formats", ",".join(FORMATS)]
-    assert main(["predict", *arguments, "--resolution", "140", "--features", "11", *more]) == 0
+    assert main(["predict", *arguments, "--resolution", "140", "--features", "11", "--pixel-gaussians", *more]) == 0
 
 
 def check_files(output: Path, views: int) -> None:

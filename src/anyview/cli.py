@@ -16,7 +16,7 @@ import tyro
 from anyview.bench.options import BenchOptions, TableFormat, Task
 from anyview.exporters import FORMATS
 from anyview.model.config import PRESETS
-from anyview.options import ExportOptions, PredictOptions, StreamOptions
+from anyview.options import ExportOptions, PredictOptions, RenderOptions, StreamOptions
 from anyview.synth.options import Split, SynthOptions
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from anyview.predictor import DepthAnything3
     from anyview.streaming.report import StreamReport
     from anyview.training.validation import Answer
-    from anyview.types import Prediction, Scene, TrueViews
+    from anyview.types import Cameras, Gaussians, Prediction, Scene, TrueViews
 
     Results = tuple[Iterable[tuple[Path, Prediction]], torch.device]
 
 _Flat = tyro.conf.arg(name="")
+_VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 _FORMATS_HELP = "What to write, separated by commas. " + "; ".join(f"{n}: {f.description}" for n, f in FORMATS.items())
 
 
@@ -101,6 +102,23 @@ class Stream:
     offline: bool = False
     """Never download."""
     stream: Annotated[StreamOptions, _Flat] = field(default_factory=StreamOptions)
+
+
+@dataclass(frozen=True)
+class Render:
+    """Fly through a predicted scene: Gaussians, or depth and colour, to a video."""
+
+    result: tyro.conf.Positional[Path]
+    """A results.npz, or a gaussians.ply, ours or another program's."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("fly.mp4")
+    """Video to write (.mp4, .mov, .mkv)."""
+    size: str | None = None
+    """Width and height of the pictures, as 1280x720; default: those of the scene's own maps."""
+    keyframes: Path | None = None
+    """JSON file of keyframes to fly through, instead of a path (docs/gaussians.md)."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1."""
+    render: Annotated[RenderOptions, _Flat] = field(default_factory=RenderOptions)
 
 
 @dataclass(frozen=True)
@@ -215,6 +233,7 @@ class Bench:
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Stream, tyro.conf.subcommand("stream")]
+    | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -264,7 +283,7 @@ def predict(command: Predict) -> None:
         raise ValueError(f"no format given; known: {', '.join(FORMATS)}")
     check_request(command.output, formats, command.export)
     _spare_inputs(command.inputs, command.output, formats)
-    options = replace(command.predict, features=_features(command, formats))
+    options = replace(command.predict, features=_features(command, formats), gaussians=_gaussians(command, formats))
     options.check()
     resolve_device(command.device)
     find(command.model)  # a misspelt name should not have to wait for thousands of pictures
@@ -409,6 +428,107 @@ def _intrinsics(text: str) -> list[list[float]]:
     except ValueError as error:
         raise ValueError(f"expected intrinsics as FX,FY,CX,CY, got {text!r}") from error
     return [[focal_x, 0.0, center_x], [0.0, focal_y, center_y], [0.0, 0.0, 1.0]]
+
+
+def render(command: Render) -> None:
+    """Film a flight through a saved scene."""
+    from anyview.devices import keep_freed_memory, resolve_device
+    from anyview.exporters.gaussians_video import even_size, flight_frames, panel_width
+    from anyview.files import check_folder
+    from anyview.images.video import write_video
+    from anyview.render.keyframes import read_keyframes
+    from anyview.render.paths import camera_path, find_focus, fit_cameras, frame_times, interpolate
+    from anyview.render.rasterize import choose_backend
+
+    options = command.render
+    options.check()
+    if command.output.suffix.lower() not in _VIDEO_SUFFIXES or command.output.is_dir():
+        raise ValueError(f"expected the name of a video to write ({', '.join(_VIDEO_SUFFIXES)}), got {command.output}")
+    asked = None if command.size is None else _size(command.size)
+    device = resolve_device(command.device)
+    choose_backend(options.backend, device)
+    check_folder(command.output.parent)
+    shown = _saved_scene(command.result, options)
+    height, width = even_size(*(asked or shown.size))
+    cameras = fit_cameras(shown.cameras, shown.size, (height, width))
+    focus = find_focus(cameras, shown.gaussians.means)
+    if command.keyframes is None:
+        flight = camera_path(
+            options.path, cameras, focus, options.frames, amplitude=options.amplitude, easing=options.easing
+        )
+    else:
+        keys = read_keyframes(command.keyframes, cameras, height, width)
+        flight = interpolate(keys, frame_times(options.frames, options.easing), turning_radius=focus.distance)
+    keep_freed_memory()
+    with Stages() as stages:
+        frames = flight_frames(
+            _on(shown.gaussians, device), _on(flight, device), height, width, options, stages.of("rendering")
+        )
+        write_video(command.output, frames, options.fps)
+    for note in shown.notes:
+        print(f"note: {note}")
+    if (height, width) != (asked or shown.size):
+        print(f"note: videos have even sides, so {_times(asked or shown.size)} became {_times((height, width))}")
+    total = (height, panel_width(width, options.show))
+    seconds = options.frames / options.fps
+    print(f"wrote {command.output}: {options.frames} frames of {_times(total)}, {seconds:.3g} s")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A scene to fly through."""
+
+    gaussians: "Gaussians"
+    cameras: "Cameras"
+    size: tuple[int, int]
+    """Height and width of the pictures that the cameras belong to."""
+    notes: tuple[str, ...]
+
+
+def _saved_scene(path: Path, options: RenderOptions) -> _Shown:
+    from anyview.exporters.gaussians_ply import read_gaussians_ply
+    from anyview.exporters.npz import read_npz
+    from anyview.render.paths import camera_outside
+    from anyview.render.pixels import NOTE
+    from anyview.render.scene import prune, scene_gaussians
+
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist" if not path.exists() else f"{path} is a folder, not a file")
+    if path.suffix.lower() == ".npz":
+        prediction = read_npz(path)
+        if prediction.cameras is None:
+            reason = prediction.lacks.get("cameras", "they were not predicted")
+            raise ValueError(f"a flight needs cameras, and this prediction has none: {reason}")
+        notes = () if prediction.gaussians is not None else (NOTE,)
+        height, width = prediction.depth.shape[1:]
+        return _Shown(scene_gaussians(prediction, options), prediction.cameras, (height, width), notes)
+    if path.suffix.lower() == ".ply":
+        file = read_gaussians_ply(path)
+        gaussians = prune(file.gaussians, None, options)
+        if file.cameras is not None and file.size is not None:
+            return _Shown(gaussians, file.cameras, file.size, ())
+        size = (480, 640)
+        note = f"{path} names no cameras, so the path starts from one that sees the whole scene along +z"
+        return _Shown(gaussians, camera_outside(gaussians.means, *size), size, (note,))
+    raise ValueError(f"expected a results.npz or a .ply of Gaussians, got {path}")
+
+
+def _on(values: Any, device: "torch.device") -> Any:
+    """Move a dataclass of tensors to a device."""
+    return replace(values, **{name: tensor.to(device) for name, tensor in vars(values).items()})
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT; return height and width."""
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"expected a size as WIDTHxHEIGHT in pixels, like 1280x720; got {text!r}")
+    return int(height), int(width)
+
+
+def _times(size: tuple[int, int]) -> str:
+    """Write a (height, width) as people do."""
+    return f"{size[1]}×{size[0]}"
 
 
 def models(_command: Models) -> None:
@@ -703,6 +823,10 @@ def _summarise(prediction: "Prediction", written: Mapping[str, Sequence[Path]]) 
         print("no pixel has a depth: all are masked, or the network gave no positive, finite values")
     for note in prediction.notes:
         print(f"note: {note}")
+    if prediction.gaussians is None and any("gaussians" in FORMATS[name].needs for name in FORMATS.keys() & written):
+        from anyview.render.pixels import NOTE
+
+        print(f"note: {NOTE}")
     if "mesh" in written:
         from anyview.exporters.mesh import describe
 
@@ -729,6 +853,12 @@ def _features(command: Predict, formats: Sequence[str]) -> tuple[int, ...]:
     return command.predict.features
 
 
+def _gaussians(command: Predict, formats: Sequence[str]) -> bool:
+    """Whether to ask the model for Gaussians: a format that shows them is reason enough."""
+    wanted = any("gaussians" in FORMATS[name].needs for name in formats) and not command.export.pixel_gaussians
+    return command.predict.gaussians or wanted
+
+
 def _one_line(error: BaseException) -> str:
     """The message of an error, without line breaks."""
     if isinstance(error, OSError) and error.strerror:
@@ -740,6 +870,7 @@ def _one_line(error: BaseException) -> str:
 _RUN: dict[type, Callable[[Any], int | None]] = {
     Predict: predict,
     Stream: stream,
+    Render: render,
     Models: models,
     Convert: convert,
     Demo: demo,

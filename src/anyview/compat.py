@@ -26,6 +26,8 @@ _FORMATS = {
     "depth_vis": ("depth_vis",),
     "feat_vis": ("features",),
     "colmap": ("colmap",),
+    "gs_ply": ("gaussians_ply",),
+    "gs_video": ("gaussians_video",),
 }
 """The reference's format -> ours."""
 

@@ -7,7 +7,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 ResizePolicy = Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"]
 MixedSizes = Literal["crop", "pad"]
@@ -16,6 +16,10 @@ CameraSource = Literal["head", "rays"]
 PoseFrame = Literal["input", "predicted", "network"]
 OutputResolution = Literal["network", "input"]
 Conditioning = Literal["overlap", "none"]
+CameraPath = Literal["through", "orbit", "wander", "dolly_zoom"]
+Easing = Literal["linear", "smooth"]
+Panels = Literal["color", "depth", "both"]
+RenderBackend = Literal["auto", "torch", "gsplat"]
 Protocol = Literal["compat", "sane"]
 """How a benchmark is scored: as its published evaluator does, oddities included, or without those."""
 
@@ -56,11 +60,7 @@ class PredictOptions:
     """Refuse what is estimated to need more than this many GiB; default: what the device has available."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            choices = [choice for choice in get_args(field.type) if isinstance(choice, str)]
-            value = getattr(self, field.name)
-            if choices and value not in choices:
-                raise ValueError(f"unknown {field.name} {value!r}; {nearest_names(str(value), choices)}")
+        _check_choices(self)
 
     def check(self) -> None:
         """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
@@ -144,7 +144,34 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class GaussianOptions:
+    """Which Gaussians are shown and written."""
+
+    pixel_gaussians: bool = False
+    """Make Gaussians of depth and colour, one per pixel, where the model predicted none."""
+    gaussian_percentile: float = 0.0
+    """Gaussians below this percentile of the confidence over all views are dropped (0 keeps all)."""
+    least_opacity: float = 0.0
+    """Gaussians less opaque than this, 0 to 1, are dropped."""
+    voxel_size: float = 0.0
+    """Gaussians in the same cube of this side, in the prediction's unit, are merged into one (0: none)."""
+
+    def check_gaussians(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            ValueError: Naming the number and what was expected.
+        """
+        if not 0 <= self.gaussian_percentile <= 100:
+            raise ValueError(f"gaussian_percentile must be 0 to 100, got {self.gaussian_percentile}")
+        if not 0 <= self.least_opacity <= 1:
+            raise ValueError(f"least_opacity must be 0 to 1, got {self.least_opacity}")
+        if not 0 <= self.voxel_size < math.inf:
+            raise ValueError(f"voxel_size must be 0 or above, got {self.voxel_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(GaussianOptions):
     """What goes into the written files."""
 
     confidence_percentile: float = 40.0
@@ -171,6 +198,57 @@ class ExportOptions:
     """Frames per second of written videos."""
     sampling_seed: int = 0
     """Seed of the choice of points, where a budget thins them out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions(GaussianOptions):
+    """How a flight through a scene is filmed."""
+
+    pixel_gaussians: bool = True
+    """Make Gaussians of depth and colour, one per pixel, where the model predicted none."""
+    path: CameraPath = "through"
+    """Through the input cameras, around what they look at, or a small movement beside the first."""
+    frames: int = 120
+    """Length of the video."""
+    fps: float = 24.0
+    """Frames per second."""
+    amplitude: float | None = None
+    """How far: degrees to both sides (orbit; 360: around), parts of the distance to the scene (wander, dolly_zoom)."""
+    easing: Easing = "linear"
+    """Constant speed, or a smooth start and end."""
+    show: Panels = "color"
+    """What the video shows: colour, depth, or both side by side."""
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Red, green, blue, 0 to 1, where the scene has nothing."""
+    backend: RenderBackend = "auto"
+    """What renders: torch runs anywhere, gsplat on CUDA; auto takes gsplat where it can run."""
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+    def check(self) -> None:
+        """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
+
+        Raises:
+            ValueError: Naming the number and what was expected.
+        """
+        self.check_gaussians()
+        if self.frames < 1:
+            raise ValueError(f"expected at least 1 frame, got {self.frames}")
+        if not 0 < self.fps < math.inf:
+            raise ValueError(f"expected frames per second above 0, got {self.fps}")
+        if self.amplitude is not None and not 0 < self.amplitude < math.inf:
+            raise ValueError(f"expected an amplitude above 0, got {self.amplitude}")
+        if not all(0 <= value <= 1 for value in self.background):
+            raise ValueError(f"expected a background of three values from 0 to 1, got {self.background}")
+
+
+def _check_choices(options: Any) -> None:
+    for field in fields(options):
+        choices = [choice for choice in get_args(field.type) if isinstance(choice, str)]
+        value = getattr(options, field.name)
+        if choices and value not in choices:
+            raise ValueError(f"unknown {field.name} {value!r}; {nearest_names(str(value), choices)}")
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:

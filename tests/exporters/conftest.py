@@ -30,7 +30,7 @@ def full_room(room: Prediction) -> Prediction:
         sky=random(views, height, width) < 0.1,
         rays=random(views, 8, 12, 6),
         ray_confidence=1 + random(views, 8, 12),
-        gaussians=Gaussians(random(7, 3), random(7, 3), random(7, 4), random(7, 3, 9), random(7)),
+        gaussians=Gaussians(random(27, 3), random(27, 3), random(27, 4), random(27, 3, 9), random(27)),
         features={3: random(views, 6, 8, 20), 11: random(views, 6, 8, 20)},
         canonical_depth=random(views, height, width),
         metric_scale=1.25,

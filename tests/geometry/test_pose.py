@@ -15,6 +15,7 @@ from anyview.geometry.pose import (
     quaternion_xyzw_from_matrix,
     rigid_inverse,
     rigid_transform,
+    rotation_angle,
 )
 from anyview.types import Cameras
 
@@ -28,6 +29,15 @@ def rotation_about(axis: int, angle: float) -> torch.Tensor:
     rotation[i, j] = -math.sin(angle) * (-1) ** axis
     rotation[j, i] = math.sin(angle) * (-1) ** axis
     return rotation
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 0.3, math.pi / 2, 3.0, math.pi])
+def test_angles_of_rotations(angle, random_rotations, assert_close):
+    turned = torch.stack([rotation_about(axis, sign * angle) for axis in range(3) for sign in (1, -1)])
+    assert rotation_angle(turned).tolist() == pytest.approx([angle] * 6, rel=1e-6)
+    frame = random_rotations(6)
+    assert rotation_angle(frame @ turned @ frame.mT).tolist() == pytest.approx([angle] * 6, abs=1e-7)
+    assert_close(rotation_angle(turned.view(3, 2, 3, 3)), rotation_angle(turned).view(3, 2))
 
 
 @pytest.mark.parametrize("batch", BATCHES)

@@ -307,9 +307,9 @@ class TestPredictEach:
 
 def test_pictures_are_seen_at_the_resolution_that_the_model_is_made_for():
     small = DepthAnything3.with_random_weights("da3-nano")
-    assert small.network.config.resolution == 140
-    assert small.predict(PICTURES[:1]).depth.shape == (1, 112, 140)
-    assert next(small.predict_each(PICTURES[:1])).depth.shape == (1, 112, 140)
+    assert small.network.config.resolution == 112
+    assert small.predict(PICTURES[:1]).depth.shape == (1, 84, 112)
+    assert next(small.predict_each(PICTURES[:1])).depth.shape == (1, 84, 112)
     assert small.predict(PICTURES[:1], options=PredictOptions(resolution=56)).depth.shape == (1, 42, 56)
     published = [preset.config.resolution for name, preset in PRESETS.items() if name != "da3-nano"]
     assert set(published) == {504}

@@ -58,7 +58,8 @@ def test_every_layout_gives_back_the_room(tmp_path, write):
 def test_sparse_points_are_depth_where_they_are(tmp_path):
     source = open_source(layouts.write_dl3dv, tmp_path)
     # Tracks of one picture are too short to be trusted.
-    assert not source.batch((0,), 2, HEIGHT, WIDTH, 1.0).depth.any()
+    with pytest.raises(ValueError, match="no view of 48x64 pixels of any scene has depth"):
+        source.batch((0,), 2, HEIGHT, WIDTH, 1.0)
 
 
 def test_trusted_points_give_depth(tmp_path, monkeypatch):
@@ -132,7 +133,7 @@ def test_the_same_number_is_the_same_scene(tmp_path):
 
 def test_every_epoch_shows_every_scene_once_shard_by_shard(tmp_path):
     source = open_source(layouts.write_shards, tmp_path)
-    orders = [[source._number(3 * epoch + place, 1) for place in range(3)] for epoch in range(20)]
+    orders = [[next(source._numbers(3 * epoch + place, 1)) for place in range(3)] for epoch in range(20)]
     assert all(sorted(order) == [0, 1, 2] for order in orders)
     assert {tuple(order) for order in orders} == {(0, 1, 2), (1, 0, 2), (2, 0, 1), (2, 1, 0)}
 
@@ -141,7 +142,7 @@ def test_training_and_validation_share_no_scene(tmp_path):
     for number in range(5):
         layouts.write_folder(tmp_path, f"room{number}")
     train_source, validation_source = split_scenes(open_dataset(str(tmp_path)), 0.3)
-    shown = [{source._number(index, 1) for index in range(40)} for source in (train_source, validation_source)]
+    shown = [{next(source._numbers(index, 1)) for index in range(40)} for source in (train_source, validation_source)]
     assert list(map(len, shown)) == [3, 2]
     assert set.union(*shown) == set(range(5))
     for share, expected in ((0.0, 1), (1.0, 4)):
@@ -150,7 +151,7 @@ def test_training_and_validation_share_no_scene(tmp_path):
 
 def test_a_single_scene_is_trained_and_validated_on(tmp_path):
     sources = split_scenes(open_dataset(layouts.write_folder(tmp_path)))
-    assert [source._number(3, 1) for source in sources] == [0, 0]
+    assert [next(source._numbers(3, 1)) for source in sources] == [0, 0]
 
 
 def test_scenes_with_too_few_frames_give_way(tmp_path):
@@ -160,8 +161,8 @@ def test_scenes_with_too_few_frames_give_way(tmp_path):
     document = json.loads(file.read_text())
     file.write_text(json.dumps({**document, "frames": document["frames"][:2]}))
     source = SceneSource(open_dataset(str(tmp_path)))
-    assert {source._number(index, 3) for index in range(10)} == {0}
-    assert {source._number(index, 2) for index in range(10)} == {0, 1}
+    assert {next(source._numbers(index, 3)) for index in range(10)} == {0}
+    assert {next(source._numbers(index, 2)) for index in range(10)} == {0, 1}
     with pytest.raises(ValueError, match="no scene has 5 frames; the most that one has is 4"):
         source.batch((0,), 5, 28, 28, 0.5)
 
@@ -300,3 +301,18 @@ def test_what_is_wrong_with_other_layouts_is_said(tmp_path, write, pattern, mess
 
     with pytest.raises(ValueError, match=message):
         read_all()
+
+
+def test_scenes_that_show_no_depth_give_their_turn_to_the_next(tmp_path):
+    for name in ("a", "b", "c"):
+        layouts.write_folder(tmp_path, name)
+    for number in range(FRAMES):
+        np.save(tmp_path / "b" / "depth" / f"{number}.npy", np.zeros((HEIGHT, WIDTH), np.float32))
+    source = SceneSource(open_dataset(str(tmp_path)))
+    batch = source.batch(range(9), 2, 42, 56, 0.5)
+    assert (batch.depth > 0).flatten(1).any(1).all()
+    for name in ("a", "c"):
+        for number in range(FRAMES):
+            np.save(tmp_path / name / "depth" / f"{number}.npy", np.zeros((HEIGHT, WIDTH), np.float32))
+    with pytest.raises(ValueError, match="no view of 42x56 pixels of any scene has depth"):
+        source.batch((0,), 2, 42, 56, 0.5)

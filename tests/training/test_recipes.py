@@ -29,7 +29,7 @@ def test_every_recipe_makes_sense(name):
 
 def test_nano_trains_the_bundled_network():
     assert find_recipe("nano").network == PRESETS["da3-nano"].config
-    assert replace(find_recipe("nano-gpu").network, resolution=140) == PRESETS["da3-nano"].config
+    assert replace(find_recipe("nano-gpu").network, resolution=112) == PRESETS["da3-nano"].config
 
 
 def test_unknown_names_are_answered_with_the_nearest():

@@ -14,6 +14,7 @@ from anyview.bench.datasets.scene import BenchFrame, BenchScene, CloudTruth, Dtu
 from anyview.bench.metrics.clouds import cloud_distances, f_scores, score_distances
 from anyview.bench.metrics.dtu import Observability, score_dtu
 from anyview.bench.results import Stored
+from anyview.devices import available_memory
 from anyview.fusion.depth import (
     fusion_intrinsics,
     mask_depth,
@@ -28,6 +29,9 @@ from anyview.geometry.camera import unplace_intrinsics
 from anyview.options import Protocol
 from anyview.types import Placement
 
+ALLOCATION_STEP, BLOCK_SIDE, VOXEL_BYTES = 4, 16, 48
+"""Of Open3D's volume: every fourth pixel gives space to blocks of 16³ voxels of 48 bytes."""
+GIB = 2**30
 CURVE_STEPS, CURVE_END = 40, 2.0
 """F-scores are kept for plots at so many thresholds, up to so many times the one that counts."""
 
@@ -67,7 +71,10 @@ def fuse_surface(scene: BenchScene, stored: Stored, posed: bool, protocol: Proto
     recipe = scene.read_recipe()
     aligned = _align(scene, stored, protocol)
     volume = Tsdf(recipe.voxel_size, recipe.truncation, recipe.largest_depth)
+    blocks: set[bytes] = set()
     for depth, matrix, pose in _views(scene, stored, aligned, recipe, posed, protocol):
+        blocks |= touched_blocks(depth, matrix, pose, recipe)
+        _check_memory(len(blocks), recipe)
         volume.integrate(depth, matrix, pose)
     mesh = volume.mesh()
     if len(mesh.faces) == 0:
@@ -75,6 +82,35 @@ def fuse_surface(scene: BenchScene, stored: Stored, posed: bool, protocol: Proto
             return stand_in_points(recipe.samples)
         raise ValueError("no depth could be fused: the surface is empty")
     return sample_surface(mesh, recipe.samples, _seed(scene, "prediction"))
+
+
+def touched_blocks(
+    depth: Float[np.ndarray, "height width"],
+    matrix: Float[np.ndarray, "3 3"],
+    pose: Float[np.ndarray, "4 4"],
+    recipe: TsdfRecipe,
+) -> set[bytes]:
+    """Name the blocks of voxels that a view's surface lies in; fusion fills these and some of their neighbours."""
+    sparse = depth[::ALLOCATION_STEP, ::ALLOCATION_STEP].astype(np.float64)
+    known = np.isfinite(sparse) & (sparse > 0) & (sparse < recipe.largest_depth)
+    rows, columns = np.nonzero(known)
+    z = sparse[known]
+    x = (columns * ALLOCATION_STEP + 0.5 - matrix[0, 2]) / matrix[0, 0] * z
+    y = (rows * ALLOCATION_STEP + 0.5 - matrix[1, 2]) / matrix[1, 1] * z
+    points = (np.stack([x, y, z], -1) - pose[:3, 3]) @ pose[:3, :3]
+    cells = np.floor(points / (BLOCK_SIDE * recipe.voxel_size)).clip(-(2.0**62), 2.0**62).astype(np.int64)
+    return {cell.tobytes() for cell in np.unique(cells, axis=0)}
+
+
+def _check_memory(blocks: int, recipe: TsdfRecipe) -> None:
+    """Refuse to fuse what would not fit: a wrong scale makes a room as large as a town, in voxels of a centimetre."""
+    layers = 1 + 2 * recipe.truncation / (BLOCK_SIDE * recipe.voxel_size)
+    needed, available = blocks * layers * BLOCK_SIDE**3 * VOXEL_BYTES, available_memory(torch.device("cpu"))
+    if available is not None and needed > available:
+        raise ValueError(
+            f"fusing needs about {needed / GIB:.1f} GiB and {available / GIB:.1f} GiB are available: the aligned depth "
+            "is far larger than the scene"
+        )
 
 
 def _views(

@@ -19,6 +19,7 @@ from anyview.files import atomic_path
 
 COLORS = ("#1f77b4", "#d9541e", "#2c9c4b", "#8a56b8", "#b8860b", "#17a2b8", "#c2347c", "#5a5a5a")
 INK, FAINT, PAPER = "#222222", "#dddddd", "#ffffff"
+Number = int | float
 FINER = 2
 """Drawn so many times larger."""
 WIDTH, HEIGHT = 760, 460
@@ -51,20 +52,20 @@ class Canvas:
             self._fonts[size] = ImageFont.load_default(FINER * size)
         return self._fonts[size]
 
-    def line(self, points: Sequence[tuple[float, float]], color: str, width: float = 1) -> None:
+    def line(self, points: Sequence[tuple[Number, Number]], color: str, width: Number = 1) -> None:
         """Draw a line through points."""
         scaled = [(FINER * x, FINER * y) for x, y in points]
         self._draw.line(scaled, fill=color, width=round(FINER * width), joint="curve")
 
-    def box(self, left: float, top: float, right: float, bottom: float, color: str) -> None:
+    def box(self, left: Number, top: Number, right: Number, bottom: Number, color: str) -> None:
         """Fill a rectangle."""
         self._draw.rectangle([FINER * left, FINER * top, FINER * right, FINER * bottom], fill=color)
 
-    def text(self, x: float, y: float, words: str, size: int = 13, color: str = INK, anchor: str = "lm") -> None:
+    def text(self, x: Number, y: Number, words: str, size: int = 13, color: str = INK, anchor: str = "lm") -> None:
         """Write words; ``anchor`` is Pillow's."""
         self._draw.text((FINER * x, FINER * y), words, fill=color, font=self._font(size), anchor=anchor)
 
-    def shortened(self, words: str, width: float, size: int = 13) -> str:
+    def shortened(self, words: str, width: Number, size: int = 13) -> str:
         """Cut words to a width."""
         lengths = range(len(words), 0, -1)
         candidates = [words, *(words[: length - 1] + "…" for length in lengths)]
@@ -90,7 +91,7 @@ def draw_curves(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -
     end = max((max(line.x) for line in lines), default=1.0) or 1.0
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x: Number, y: Number) -> tuple[Number, Number]:
         return LEFT + (right - LEFT) * x / end, bottom - (bottom - TOP) * y
 
     canvas.text(LEFT, TOP / 2, title, 16)
@@ -114,7 +115,7 @@ def draw_curves(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -
     return canvas.finish()
 
 
-def nice_ticks(end: float, most: int = 8) -> list[float]:
+def nice_ticks(end: Number, most: int = 8) -> list[float]:
     """Choose round numbers from 0 to ``end``, at most so many."""
     rough = end / most
     magnitude = 10.0 ** math.floor(math.log10(rough))
@@ -123,7 +124,7 @@ def nice_ticks(end: float, most: int = 8) -> list[float]:
 
 
 def draw_bars(title: str, groups: Sequence[tuple[str, Sequence[float | None]]], names: Sequence[str]) -> Image.Image:
-    """Draw a group of bars for every scene, one bar for every run; None is a scene that failed."""
+    """Draw a group of bars for every scene, one bar for every run; None has failed, NaN was not run."""
     group_height = len(names) * BAR + BAR_GAP
     height = TOP + len(groups) * group_height + 20 * len(names) + 24
     canvas = Canvas(WIDTH, height)
@@ -139,6 +140,9 @@ def draw_bars(title: str, groups: Sequence[tuple[str, Sequence[float | None]]], 
             y = top + number * BAR
             if value is None:
                 canvas.text(BAR_LABEL + 4, y + BAR / 2, "failed", 11, "#b00020")
+                continue
+            if math.isnan(value):
+                canvas.text(BAR_LABEL + 4, y + BAR / 2, "not run", 11, "#777777")
                 continue
             length = reach * min(value / end, 1) if math.isfinite(value) else reach
             canvas.box(BAR_LABEL, y + 1, BAR_LABEL + max(length, 1), y + BAR - 2, COLORS[number % len(COLORS)])
@@ -200,7 +204,7 @@ def write_plots(
                 ]
                 if entries:
                     suffix = f"_{number + 1}" if len(runs) > 1 else ""
-                    drawn[f"{stem}_worst{suffix}"] = draw_worst(f"{run.name}: worst scenes of {title}", entries)
+                    drawn[f"{stem}_worst{suffix}"] = draw_worst(f"{run.name}, worst scenes first: {title}", entries)
     paths = []
     for name, image in drawn.items():
         path = folder / f"{name}.png"
@@ -237,7 +241,7 @@ def _groups(chosen: Mapping[Run, Sequence[Outcome]], metric: str) -> list[tuple[
     scenes = dict.fromkeys(outcome.scene for outcomes in chosen.values() for outcome in outcomes)
     found = [{outcome.scene: outcome for outcome in outcomes} for outcomes in chosen.values()]
     return [
-        (scene, [by_scene[scene].metrics.get(metric) if scene in by_scene else None for by_scene in found])
+        (scene, [by_scene[scene].metrics.get(metric) if scene in by_scene else math.nan for by_scene in found])
         for scene in scenes
     ]
 

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from anyview.bench.datasets.scene import BenchScene
-from anyview.bench.options import Pass, Task
+from anyview.bench.options import PASS_OF, Pass, Task
 from anyview.bench.rivals.rival import Answer
 from anyview.files import atomic_path
 from anyview.types import Placement
@@ -123,15 +123,17 @@ class RunFolder:
                         f"{_short(identity.get(key))}; give another output folder"
                     )
             return
-        if self.path.is_dir() and any(self.path.iterdir()):
+        # Another part of the same run may be writing run.json right now, under a name that begins with a point.
+        if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise ValueError(f"{self.path} is not empty and no folder of a run: it has no run.json")
         write_json(file, identity)
 
     def write_answer(self, scene: BenchScene, part: Pass, answer: Answer, record: Record) -> None:
         """Write a scene's answer; scores of an earlier one are removed."""
         exports = self.exports(scene, part)
-        for file in self.path.glob(f"scores/*/{scene.dataset}/{scene.name}.json"):
-            file.unlink()
+        for task, needed in PASS_OF.items():
+            if needed == part:
+                self.score(scene.dataset, scene.name, task).unlink(missing_ok=True)
         self.cloud(scene, part).unlink(missing_ok=True)
         _write_arrays(exports / "gt_meta.npz", truth_arrays(scene))
         write_json(exports.parent / "record.json", asdict(record))
@@ -267,7 +269,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ValueError(f"no such results: {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, since NumPy leaves a file open that it finds to be no archive.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except _BROKEN as error:
         raise ValueError(f"{path} is corrupt ({' '.join(str(error).split())})") from error

@@ -88,6 +88,6 @@ def _pose_metrics(
         errors = torch.maximum(*pair_errors(predicted, truth)).nan_to_num(nan=torch.inf)
     else:
         errors = largest_errors(*relative_errors(predicted, truth))[1]
-    degrees = np.arange(LARGEST_ANGLE + 1)
+    degrees = np.arange(LARGEST_ANGLE + 1.0)
     accuracy = [(errors <= limit).double().mean().item() for limit in degrees.tolist()]
     return metrics, {"degrees": degrees.tolist(), "accuracy": accuracy}, tuple(notes)

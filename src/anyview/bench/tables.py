@@ -48,7 +48,7 @@ class Cell:
     """One entry: what it says, and its number if it has one."""
 
     text: str
-    value: float | None = None
+    value: float | int | None = None
     best: bool = False
 
 

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,12 @@ FORMATS = {
     ),
     "transforms": Format(
         description="transforms/: nerfstudio's transforms.json, images and points", needs=("cameras",), points=True
+    ),
+    "gaussians_ply": Format(description="gaussians.ply: Gaussians for splat viewers", needs=("gaussians",)),
+    "splat": Format(description="gaussians.splat: Gaussians for web viewers", needs=("gaussians",)),
+    "gaussians_video": Format(
+        description="gaussians_video.mp4: a flight through the Gaussians, colour and depth",
+        needs=("cameras", "gaussians"),
     ),
 }
 
@@ -106,12 +112,12 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
         if name not in FORMATS:
             raise ValueError(f"unknown format {name!r}: {nearest_names(name, FORMATS)}")
         package = FORMATS[name].package
-        if package and not importlib.util.find_spec(package):
-            raise ImportError(f'format {name!r} needs {package}: pip install "anyview[{name}]"')
         if package == "open3d":
             from anyview.fusion.tsdf import check_open3d
 
             check_open3d()
+        elif package and not importlib.util.find_spec(package):
+            raise ImportError(f'format {name!r} needs {package}: pip install "anyview[{name}]"')
     _check_options(options)
     check_folder(folder)
 
@@ -119,6 +125,7 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
 def _check_options(options: ExportOptions) -> None:
     if not 0 <= options.confidence_percentile <= 100:
         raise ValueError(f"confidence_percentile must be 0 to 100, got {options.confidence_percentile}")
+    options.check_gaussians()
     if options.mesh_voxel is not None and not 0 < options.mesh_voxel < math.inf:
         raise ValueError(f"mesh_voxel must be above 0, got {options.mesh_voxel}")
     for name in ("max_points", "max_tracks", "fps", "camera_size"):
@@ -128,7 +135,9 @@ def _check_options(options: ExportOptions) -> None:
 
 def _check_prediction(prediction: "anyview.types.Prediction", formats: Sequence[str], options: ExportOptions) -> None:
     for name in formats:
-        for field in FORMATS[name].needs:
+        for needed in FORMATS[name].needs:
+            # Gaussians that are made of depth and colour need cameras instead.
+            field = "cameras" if needed == "gaussians" and options.pixel_gaussians else needed
             if not getattr(prediction, field):
                 reason = prediction.lacks.get(field, "they were not predicted")
                 raise ValueError(f"format {name!r} needs {field}, and this prediction has none: {reason}")
@@ -139,3 +148,7 @@ def _check_prediction(prediction: "anyview.types.Prediction", formats: Sequence[
             raise ValueError(
                 "no point is left to write: all pixels are masked, or dropped by confidence, sky or background"
             )
+    if any("gaussians" in FORMATS[name].needs for name in formats):
+        from anyview.render.scene import scene_gaussians
+
+        scene_gaussians(prediction, replace(options, voxel_size=0.0))

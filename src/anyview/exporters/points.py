@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from anyview.exporters.normals import normals_from_depth
 from anyview.geometry.camera import unproject_to_world
+from anyview.geometry.normals import normals_from_depth
 from anyview.options import ExportOptions
 from anyview.types import Prediction
 

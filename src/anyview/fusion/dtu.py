@@ -52,14 +52,15 @@ def consistent_points(
     depth = depth.float()
     projections = [_projection(*camera) for camera in zip(intrinsics, world_to_camera, strict=True)]
     maps = [_point_map(view, projection) for view, projection in zip(depth, projections, strict=True)]
-    for reference, points in enumerate(maps):
-        count = torch.zeros_like(depth[reference])
+    for own_depth, own_map in zip(depth, maps, strict=True):
+        points = own_map[own_depth > 0]
+        count = torch.zeros(len(points))
         total = torch.zeros_like(points, dtype=torch.float64)
         for surface, projection in zip(maps, projections, strict=True):
             seen, finite = _interpolate(surface, _project(points, projection))
-            agrees = (depth[reference] > 0) & finite & ((points - seen).norm(dim=-1) < tolerance)
+            agrees = finite & ((points - seen).norm(dim=-1) < tolerance)
             count += agrees
-            total += torch.where(agrees[..., None], seen, 0)
+            total += torch.where(agrees[:, None], seen, 0)
         kept = count >= views
         yield (total[kept] / count[kept, None]).float()
 
@@ -88,25 +89,23 @@ def _point_map(
     return torch.stack([column * depth, row * depth, depth], -1) @ inverse[:3, :3].T + inverse[:3, 3]
 
 
-def _project(
-    points: Float32[Tensor, "height width 3"], projection: Float32[Tensor, "4 4"]
-) -> Float32[Tensor, "height width 2"]:
+def _project(points: Float32[Tensor, "points 3"], projection: Float32[Tensor, "4 4"]) -> Float32[Tensor, "points 2"]:
     homogeneous = points @ projection[:3, :3].T + projection[:3, 3]
-    return homogeneous[..., :2] / homogeneous[..., 2:]
+    return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
 def _interpolate(
-    surface: Float32[Tensor, "height width 3"], pixels: Float32[Tensor, "height width 2"]
-) -> tuple[Float32[Tensor, "height width 3"], Bool[Tensor, "height width"]]:
+    surface: Float32[Tensor, "height width 3"], pixels: Float32[Tensor, "points 2"]
+) -> tuple[Float32[Tensor, "points 3"], Bool[Tensor, " points"]]:
     """Sample a point map between its pixels, zeros beyond its border; also say which pixels are numbers at all."""
     height, width = surface.shape[:2]
     grid = pixels / (torch.tensor([width - 1, height - 1]) / 2) - 1
     finite = grid.isfinite().all(-1)
     sampled = grid_sample(
         surface.permute(2, 0, 1)[None],
-        torch.where(finite[..., None], grid, 2.0)[None],
+        torch.where(finite[:, None], grid, 2.0)[None, None],
         mode="bilinear",
         padding_mode="zeros",
         align_corners=True,
     )
-    return sampled[0].permute(1, 2, 0), finite
+    return sampled[0, :, 0].T, finite

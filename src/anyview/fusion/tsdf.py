@@ -128,5 +128,7 @@ def _open3d() -> ModuleType:
             warnings.simplefilter("ignore", ImportWarning)  # it warns where there is no GPU
             import open3d
     except ImportError as error:
-        raise ImportError('fusing depth into a mesh needs open3d: pip install "anyview[mesh]"') from error
+        raise ImportError(
+            'fusing depth into a mesh needs open3d: pip install "anyview[mesh]" with Python 3.10 to 3.12'
+        ) from error
     return open3d

@@ -1,4 +1,9 @@
-"""Gaussians under a change of world frame."""
+"""Gaussians under a change of world frame, some of many, and their shapes."""
+
+from dataclasses import fields
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from anyview.geometry.alignment import Similarity
 from anyview.geometry.harmonics import rotate_harmonics
@@ -18,3 +23,14 @@ def transform_gaussians(gaussians: Gaussians, similarity: Similarity) -> Gaussia
         harmonics=rotate_harmonics(colours, similarity.rotation).view_as(gaussians.harmonics),
         opacities=gaussians.opacities,
     )
+
+
+def select_gaussians(gaussians: Gaussians, chosen: Bool[Tensor, " gaussians"] | Int[Tensor, " chosen"]) -> Gaussians:
+    """Take some Gaussians of one scene, by a mask or by their numbers."""
+    return Gaussians(**{field.name: getattr(gaussians, field.name)[chosen] for field in fields(Gaussians)})
+
+
+def covariances(gaussians: Gaussians) -> Float[Tensor, "*scene gaussians 3 3"]:
+    """Compute the covariances of Gaussians in the world."""
+    axes = matrix_from_quaternion_xyzw(gaussians.quaternions_wxyz.roll(-1, -1)) * gaussians.scales[..., None, :]
+    return axes @ axes.mT

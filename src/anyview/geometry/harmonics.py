@@ -9,6 +9,8 @@ from torch import Tensor
 from anyview.geometry.pose import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 
 MAX_DEGREE = 3
+CONSTANT = 0.28209479177387814
+"""Value of the function of degree 0."""
 
 
 def evaluate(
@@ -19,6 +21,16 @@ def evaluate(
     Splatting renderers take the result plus 0.5 as colour.
     """
     return (coefficients @ _basis(directions, _degree(coefficients))[..., None])[..., 0]
+
+
+def harmonics_of_colors(colors: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch channels"]:
+    """Return the coefficients of degree 0 whose colour, 0.5 added, is the same from everywhere."""
+    return (colors - 0.5) / CONSTANT
+
+
+def colors_of_harmonics(harmonics: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch channels"]:
+    """Return the colours of coefficients of degree 0: the inverse of `harmonics_of_colors`."""
+    return 0.5 + CONSTANT * harmonics
 
 
 def rotate_harmonics(
@@ -63,7 +75,7 @@ def _basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, 
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
     values = [
-        0.28209479177387814 * torch.ones_like(x),
+        CONSTANT * torch.ones_like(x),
         -0.4886025119029199 * y,
         0.4886025119029199 * z,
         -0.4886025119029199 * x,

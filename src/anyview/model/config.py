@@ -129,7 +129,7 @@ _NANO = NetworkConfig(
     backbone=BackboneConfig(width=192, depth=12, heads=3, taps=(5, 7, 9, 11), cross_view_from=4),
     pyramid=PyramidConfig(features=48, channels=(32, 48, 96, 96)),
     camera_encoder_depth=1,
-    resolution=140,
+    resolution=112,
 )
 _SMALL = _any_view(
     BackboneConfig(width=384, depth=12, heads=6, taps=(5, 7, 9, 11), cross_view_from=4),

@@ -149,10 +149,10 @@ RECIPES: dict[str, TrainOptions] = {
         stages=(
             # Near views of little pictures first: matching is learned where it is easy, at many scenes a second.
             Stage(until=0.35, sizes=((56, 56), (56, 70), (70, 56)), views=(1, 4), spread=(0.0, 0.6)),
-            Stage(until=0.70, sizes=((84, 84), (70, 98), (98, 70)), views=(1, 5), spread=(0.0, 0.9)),
-            Stage(sizes=((112, 112), (98, 126), (126, 98), (140, 140), (112, 140)), views=(1, 6)),
+            Stage(until=0.80, sizes=((84, 84), (70, 98), (98, 70)), views=(1, 4), spread=(0.0, 0.9)),
+            Stage(sizes=((112, 112), (98, 126), (126, 98), (84, 112), (112, 84)), views=(1, 5)),
         ),
-        steps=4_200,
+        steps=4_300,
         tokens_per_step=1_600,
         mirror=0.5,
         ray_weight=2.0,  # cameras are what comes last

@@ -74,16 +74,24 @@ def gradient_loss(
 
 
 def match_loss(
-    similarity: Float[Tensor, "batch blocks views patches views patches"],
+    similarity: Float[Tensor, "batch blocks 2 views patches views patches"],
     matches: Int[Tensor, "batch views patches views"],
 ) -> Float[Tensor, " batch"]:
-    """Ask attention from a patch into another view to look at the patch that shows the same: a cross entropy [ours]."""
-    views = matches.shape[1]
+    """Ask two heads of attention to look at the patch that shows the same: the sum of two cross entropies [ours].
+
+    The first head, within every other view by itself; the second, in the first view among all.
+    """
+    everywhere, reference = similarity.unbind(2)
+    views, patches = matches.shape[1:3]
     other = ~torch.eye(views, dtype=torch.bool, device=matches.device)[:, None]
-    known = (matches >= 0) & other
-    chosen = matches.clamp(min=0)[:, None, ..., None].expand(*similarity.shape[:-1], 1)
-    error = -similarity.log_softmax(-1).gather(-1, chosen)[..., 0]
-    return mean_over(known, error.mean(1))
+    target = matches.clamp(min=0)[:, None]
+    error = -everywhere.log_softmax(-1).gather(-1, target[..., None].expand(*everywhere.shape[:-1], 1))[..., 0]
+    total = mean_over((matches >= 0) & other, error.mean(1))
+    if views == 1:
+        return total
+    among_all = reference[:, :, 1:].flatten(-2).log_softmax(-1)[..., :patches]
+    error = -among_all.gather(-1, target[:, :, 1:, :, :1].expand(*among_all.shape[:-1], 1))[..., 0]
+    return total + mean_over(matches[:, 1:, :, 0] >= 0, error.mean(1))
 
 
 def weighted_by_confidence(

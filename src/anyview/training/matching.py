@@ -1,7 +1,8 @@
 """Which patches of different views show the same surface, and what attention across views makes of them.
 
-Networks that start from nothing find out only late that patches can be compared: poses alone are a faint hint. Here one
-head of every block that looks at all views is told where to look [ours; docs/training.md has what it brings].
+Networks that start from nothing find out only late that patches can be compared: poses alone are a faint hint. Here two
+heads of every block that looks at all views are told where to look [ours; docs/training.md has what it brings]: one
+at what shows the same in each view, one at what shows the same in the first.
 """
 
 import torch
@@ -47,6 +48,10 @@ def true_matches(
     return patch.where(seen, -1).transpose(2, 3)
 
 
+WATCHED = 2
+"""Heads that are told where to look."""
+
+
 class QueryWatch:
     """Keeps the queries and keys of the blocks that look at all views, as the last forward pass had them."""
 
@@ -64,16 +69,17 @@ class QueryWatch:
 
         norm.register_forward_hook(keep)
 
-    def similarity(self, views: int) -> Float[Tensor, "batch blocks views patches views patches"]:
-        """Return the attention logits of the first head between patches.
+    def similarity(self, views: int) -> Float[Tensor, "batch blocks heads views patches views patches"]:
+        """Return the attention logits of the first `WATCHED` heads between patches.
 
         Rotary positions are left out: attention across views turns all patches alike.
         """
         logits = []
         for index in self._blocks:
             query, key = (
-                self._seen[index, name][:, 0].unflatten(1, (views, -1))[:, :, 1:].float() for name in ("query", "key")
+                self._seen[index, name][:, :WATCHED].unflatten(2, (views, -1))[:, :, :, 1:].float()
+                for name in ("query", "key")
             )
-            logits.append(torch.einsum("bvpc,bwqc->bvpwq", query, key) / query.shape[-1] ** 0.5)
+            logits.append(torch.einsum("bhvpc,bhwqc->bhvpwq", query, key) / query.shape[-1] ** 0.5)
         self._seen.clear()
         return torch.stack(logits, 1)

@@ -2,7 +2,7 @@
 
 import functools
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from anyview.types import Cameras, TrueViews
 class SceneSource:
     """Scenes of a library in an order that is shuffled anew each time all have been seen (`training.samples.Source`).
 
-    Scenes with fewer frames than views are asked for give their turn to the next.
+    Scenes with fewer frames than views are asked for, or that show nothing of known depth, give their turn to the next.
     """
 
     def __init__(self, library: Library, seed: int = 0, numbers: Collection[int] | None = None) -> None:
@@ -43,24 +43,27 @@ class SceneSource:
         )
 
     def _read(self, index: int, views: int, height: int, width: int, spread: float) -> TrueViews:
-        scene = self.library.scene(self._number(index, views))
         draw = random.Random(f"views {self.seed} {index}")
-        chosen = choose_views(scene.world_to_camera, views, spread, draw)
-        fitted = [fit_frame(scene.read(frame), height, width) for frame in chosen]
-        pixels, depth, intrinsics = (torch.from_numpy(np.stack(values)) for values in zip(*fitted, strict=True))
-        return TrueViews(pixels, depth, Cameras(scene.world_to_camera[chosen].float(), intrinsics.float()))
+        for number in self._numbers(index, views):
+            scene = self.library.scene(number)
+            chosen = choose_views(scene.world_to_camera, views, spread, draw)
+            fitted = [fit_frame(scene.read(frame), height, width) for frame in chosen]
+            pixels, depth, intrinsics = (torch.from_numpy(np.stack(values)) for values in zip(*fitted, strict=True))
+            if (depth > 0).any():
+                return TrueViews(pixels, depth, Cameras(scene.world_to_camera[chosen].float(), intrinsics.float()))
+        raise ValueError(f"no view of {height}x{width} pixels of any scene has depth")
 
-    def _number(self, index: int, views: int) -> int:
-        """Return the scene whose turn it is."""
+    def _numbers(self, index: int, views: int) -> Iterator[int]:
+        """Yield the scene whose turn it is, then those after it, in case that it shows nothing of known depth."""
         frames = self.library.frames
         epoch, place = divmod(index, len(self.numbers))
         order = self._order(epoch)
-        turns = (order[(place + later) % len(order)] for later in range(len(order)))
-        number = next((number for number in turns if frames[number] >= views), None)
-        if number is None:
+        turns = [order[(place + later) % len(order)] for later in range(len(order))]
+        able = [number for number in turns if frames[number] >= views]
+        if not able:
             most = max(frames[number] for number in self.numbers)
             raise ValueError(f"no scene has {views} frames; the most that one has is {most}")
-        return number
+        yield from able
 
     def _draw_order(self, epoch: int) -> tuple[int, ...]:
         draw = random.Random(f"order {self.seed} {epoch}")

@@ -28,7 +28,7 @@ class Reading(NamedTuple):
     rays: Float[Tensor, "batch views rows columns 6"]
     ray_confidence: Float[Tensor, "batch views rows columns"]
     encoding: Float[Tensor, "batch views 9"]
-    similarity: Float[Tensor, "batch blocks views patches views patches"] | None = None
+    similarity: Float[Tensor, "batch blocks heads views patches views patches"] | None = None
     """Of patches, as attention across views has it; None unless watched."""
 
 

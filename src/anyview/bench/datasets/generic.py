@@ -25,6 +25,8 @@ from anyview.types import Cameras
 
 VOXELS_PER_DEPTH, TRUNCATION_VOXELS, THRESHOLDS_PER_DEPTH = 256, 5, 40
 """Of the median depth: at 2 m, voxels of 8 mm, a truncation of 4 cm and a threshold of 5 cm."""
+SAMPLES = 200_000
+"""Points on a fused surface."""
 GEOMETRY: tuple[Task, ...] = ("recon_unposed", "recon_posed")
 SCENE_JSON_LAYOUT = "scene.json with frames of file, K, w2c and depth, and depth_scale; or folders with one each"
 SYNTH_LAYOUT = "SPLIT[/SCENES[/VIEWS[/SIDE]]], e.g. synth:test/4/6/224"
@@ -44,6 +46,7 @@ def recipe_of(frames: Sequence[BenchFrame]) -> TsdfRecipe:
         largest_depth=1e6 * median,
         threshold=median / THRESHOLDS_PER_DEPTH,
         evaluation_voxel=voxel,
+        samples=SAMPLES,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -124,6 +124,7 @@ def _known(value: Float[np.ndarray, "rows columns"] | None) -> Float[np.ndarray,
     return value
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One data set at one place on disk."""
 

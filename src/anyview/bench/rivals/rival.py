@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -43,6 +43,7 @@ class Answer:
     """Where the maps lie in the pictures; None: each covers all of its picture."""
 
 
+@runtime_checkable
 class Rival(Protocol):
     """A model in the benchmark's harness."""
 

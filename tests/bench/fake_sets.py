@@ -66,8 +66,8 @@ def box_depth(factor: float) -> Depth:
     def depth(pose, intrinsics, height, width, first):
         center, directions = rays(pose, intrinsics, height, width, first)
         with np.errstate(divide="ignore", invalid="ignore"):
-            far = (np.sign(directions) * factor * BOX - center) / directions
-        return np.where(directions == 0, np.inf, far).min(-1)
+            # NaN for rays along a wall: the published numbers are of maps with these holes.
+            return ((np.sign(directions) * factor * BOX - center) / directions).min(-1)
 
     return depth
 
@@ -120,6 +120,11 @@ def save(path: Path, values: np.ndarray) -> None:
         Image.fromarray(values).save(path, format="PNG" if path.suffix == ".png" else "JPEG")
 
 
+def steps(values: np.ndarray) -> np.ndarray:
+    """Whole numbers of 16 bits, 0 where there is none."""
+    return np.nan_to_num(np.round(values)).astype(np.uint16)
+
+
 def array(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, values)
@@ -145,19 +150,30 @@ def colmap_image(number: int, pose: np.ndarray, camera: int, name: str) -> str:
     return f"{number} " + " ".join(f"{value:.17g}" for value in values) + f" {camera} {name}"
 
 
-def write_eth3d(root: Path, scene: str = "courtyard", first: int = 286, count: int = 8) -> None:
+FISHEYE = "0 THIN_PRISM_FISHEYE 144 96 120 120 72 48 0 0 0 0 0 0 0 0"
+"""Written for depth of a pinhole camera: the published evaluator does not look at the model (Q27)."""
+
+
+def write_eth3d(
+    root: Path,
+    scene: str = "courtyard",
+    first: int = 286,
+    count: int = 8,
+    camera: str = FISHEYE,
+    first_pixel: float = 0.0,
+) -> None:
     height, width, folder, k = 96, 144, root / scene, pinhole(120, 72, 48)
     calibration = folder / "dslr_calibration_jpg"
     text(
         calibration / "cameras.txt",
         *("# Camera list", "# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]", "# Number of cameras: 1"),
-        "0 THIN_PRISM_FISHEYE 144 96 120 120 72 48 0 0 0 0 0 0 0 0",
+        camera,
     )
     lines = ["# Image list", "# IMAGE_ID ...", "#   POINTS2D[]", f"# Number of images: {count}"]
     for index, pose in enumerate(ring(count, 1.0)):
         name = f"DSC_{first + index:04d}.JPG"
         picture(folder / "images" / "dslr_images" / name, height, width, f"{scene}{index}")
-        depth = box_depth(1.0)(pose, k, height, width, 0).astype("<f4")
+        depth = box_depth(1.0)(pose, k, height, width, first_pixel).astype("<f4")
         depth[:4] = np.inf
         raw = folder / "ground_truth_depth" / "dslr_images" / name
         raw.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +186,11 @@ def write_eth3d(root: Path, scene: str = "courtyard", first: int = 286, count: i
     write_mesh(folder / "combined_mesh.ply", box_mesh(1.0))
 
 
+def write_eth3d_consistent(root: Path) -> None:
+    """With a camera that is what COLMAP would call it."""
+    write_eth3d(root, camera="0 PINHOLE 144 96 120 120 72 48", first_pixel=0.5)
+
+
 def write_eth3d_relief(root: Path) -> None:
     write_eth3d(root, "relief", 420, 12)
 
@@ -180,7 +201,7 @@ def write_7scenes(root: Path, count: int = 8) -> None:
     for index, pose in enumerate(ring(count, 0.25)):
         stem = f"frame-{index:06d}"
         picture(folder / f"{stem}.color.png", height, width, f"chess{index}")
-        depth = np.round(box_depth(0.25)(pose, k, height, width, 0) * 1000).astype(np.uint16)
+        depth = steps(box_depth(0.25)(pose, k, height, width, 0) * 1000)
         depth[:5], depth[5:9] = 65535, 0
         save(folder / f"{stem}.depth.png", depth)
         text(folder / f"{stem}.pose.txt", *matrix_lines(np.linalg.inv(pose)))
@@ -203,7 +224,7 @@ def write_scannetpp(root: Path, count: int = 8) -> None:
     for index, pose in enumerate(poses):
         name = f"iphone/frame_{index:06d}.jpg"
         picture(folder / "images" / name, height, width, f"scannetpp{index}")
-        depth = np.round(box_depth(0.5)(pose, k, height, width, 0) * 1000).astype(np.uint16)
+        depth = steps(box_depth(0.5)(pose, k, height, width, 0) * 1000)
         depth[:9] = 0
         save(folder / "render_depth" / f"frame_{index:06d}.png", depth)
         lines += [colmap_image(index + 1, pose, 1 if index < count - 1 else 2, name), ""]
@@ -221,7 +242,7 @@ def write_hiroom(root: Path, count: int = 8) -> None:
         name = f"{index:04d}"
         picture(folder / "image" / f"{name}.png", height, width, f"hiroom{index}")
         array(folder / "pose" / f"{name}.npy", pose)
-        depth = np.round(box_depth(0.25)(pose, k, height, width, 0) / 100 * 65535).astype(np.uint16)
+        depth = steps(box_depth(0.25)(pose, k, height, width, 0) / 100 * 65535)
         save(folder / "depth" / f"{name}.png", depth)
         aliasing = np.zeros((height, width), np.uint8)
         aliasing[:, :3] = 255
@@ -414,7 +435,7 @@ def write_scene_json(root: Path, count: int = 4, depth: bool = True) -> None:
         picture(root / "room" / "images" / f"{index}.png", 48, 64, f"room{index}")
         frames.append({"file": f"images/{index}.png", "K": k.tolist(), "w2c": pose.tolist()})
         if depth:
-            values = np.round(box_depth(1.0)(pose, k, 48, 64, 0.5) * 5000).astype(np.uint16)
+            values = steps(box_depth(1.0)(pose, k, 48, 64, 0.5) * 5000)
             save(root / "room" / "depth" / f"{index}.png", values)
             frames[-1]["depth"] = f"depth/{index}.png"
     document = {"frames": frames, "depth_scale": 5000 if depth else None, "units": "metres"}

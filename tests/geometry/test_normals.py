@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from anyview.exporters.normals import normals_from_depth
 from anyview.geometry.camera import pixel_centers, unproject_pixels
+from anyview.geometry.normals import normals_from_depth
 
 INTRINSICS = torch.tensor([[60.0, 0, 31], [0, 55, 22], [0, 0, 1]])
 HEIGHT, WIDTH = 40, 64
