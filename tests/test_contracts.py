@@ -247,14 +247,14 @@ def test_every_option_of_prediction_and_export_is_on_the_command_line():
     assert expected - command_options("predict") == set()
 
 
-def test_every_option_of_streaming_is_on_the_command_line():
-    expected = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(StreamOptions)}
-    assert expected - command_options("stream") == set()
-
-
 def test_every_option_of_rendering_is_on_the_command_line():
     expected = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(RenderOptions)}
     assert expected - command_options("render") == set()
+
+
+def test_every_option_of_streaming_is_on_the_command_line():
+    expected = {"--" + field.name.replace("_", "-") for field in dataclasses.fields(StreamOptions)}
+    assert expected - command_options("stream") == set()
 
 
 def test_the_command_line_has_the_known_options(golden):

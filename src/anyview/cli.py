@@ -70,6 +70,23 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Render:
+    """Fly through a predicted scene: Gaussians, or depth and colour, to a video."""
+
+    result: tyro.conf.Positional[Path]
+    """A results.npz, or a gaussians.ply, ours or another program's."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("fly.mp4")
+    """Video to write (.mp4, .mov, .mkv)."""
+    size: str | None = None
+    """Width and height of the pictures, as 1280x720; default: those of the scene's own maps."""
+    keyframes: Path | None = None
+    """JSON file of keyframes to fly through, instead of a path (docs/gaussians.md)."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1."""
+    render: Annotated[RenderOptions, _Flat] = field(default_factory=RenderOptions)
+
+
+@dataclass(frozen=True)
 class Stream:
     """Turn a long video, a camera or a growing folder into one trajectory and point cloud, in bounded memory."""
 
@@ -102,23 +119,6 @@ class Stream:
     offline: bool = False
     """Never download."""
     stream: Annotated[StreamOptions, _Flat] = field(default_factory=StreamOptions)
-
-
-@dataclass(frozen=True)
-class Render:
-    """Fly through a predicted scene: Gaussians, or depth and colour, to a video."""
-
-    result: tyro.conf.Positional[Path]
-    """A results.npz, or a gaussians.ply, ours or another program's."""
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("fly.mp4")
-    """Video to write (.mp4, .mov, .mkv)."""
-    size: str | None = None
-    """Width and height of the pictures, as 1280x720; default: those of the scene's own maps."""
-    keyframes: Path | None = None
-    """JSON file of keyframes to fly through, instead of a path (docs/gaussians.md)."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1."""
-    render: Annotated[RenderOptions, _Flat] = field(default_factory=RenderOptions)
 
 
 @dataclass(frozen=True)
@@ -232,8 +232,8 @@ class Bench:
 
 Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
-    | Annotated[Stream, tyro.conf.subcommand("stream")]
     | Annotated[Render, tyro.conf.subcommand("render")]
+    | Annotated[Stream, tyro.conf.subcommand("stream")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -354,82 +354,6 @@ def _model(command: Predict | Stream, stages: "Stages") -> "DepthAnything3":
     )
 
 
-def stream(command: Stream) -> None:
-    """Run a stream to its end, and write its results while it runs and then."""
-    from anyview.devices import keep_freed_memory, resolve_device
-    from anyview.model.checkpoint import find
-    from anyview.streaming import stream as start
-    from anyview.streaming import write_outputs
-    from anyview.streaming.outputs import check_formats
-    from anyview.streaming.sources import open_source
-    from anyview.streaming.trajectory import read_known_poses
-
-    formats = [name.strip() for name in command.formats.split(",") if name.strip()]
-    check_formats(command.output, formats)
-    command.stream.check()
-    intrinsics = None if command.intrinsics is None else _intrinsics(command.intrinsics)
-    known = None if command.known_poses is None else read_known_poses(command.known_poses)
-    resolve_device(command.device)
-    find(command.model)
-    source = open_source(
-        command.source, command.stream, frames_per_second=command.frames_per_second, watch=command.watch
-    )
-    keep_freed_memory()
-    with Stages() as stages:
-        run = start(
-            _model(command, stages),
-            source,
-            command.stream,
-            folder=command.output,
-            resume=command.resume,
-            known_poses=known,
-            intrinsics=intrinsics,
-        )
-        written_at = time.monotonic()
-        with run:
-            try:
-                for window in run:
-                    stages.note("streaming", window.report.frames_read, _state(window.report))
-                    if "tum" in formats and time.monotonic() - written_at > command.write_every_s:
-                        write_outputs(run, command.output, ["tum"])
-                        written_at = time.monotonic()
-            except KeyboardInterrupt:
-                stages.pause()
-                print(f"stopped; anyview stream … -o {command.output} --resume goes on", file=sys.stderr)
-                raise
-            written = write_outputs(run, command.output, formats, stages.of("writing"))
-            stages.pause()
-            _summarise_stream(run.report, written)
-
-
-def _state(report: "StreamReport") -> str:
-    loops = f"{report.loops_believed} of {report.loops_found} loops"
-    return f"{report.frames_per_second:.2f} frames/s, scale ±{report.scale_drift:.1%}, {loops}"
-
-
-def _summarise_stream(report: "StreamReport", written: Mapping[str, Path]) -> None:
-    print(
-        f"{report.frames_read} frames read, {report.frames_kept} kept, {report.frames_passed_over} passed over "
-        f"(nothing had moved), in {report.windows} windows"
-    )
-    print(f"{_state(report)} found and believed; worst seam: {report.least_inliers:.0%} of the points agree")
-    gpu = f", {report.gpu_bytes / 2**30:.1f} GiB on the GPU" if report.gpu_bytes else ""
-    print(f"memory {report.memory_bytes / 2**30:.1f} GiB{gpu}, disk {report.disk_bytes / 2**20:.1f} MiB")
-    for fault in report.faults:
-        print(f"source: {fault}")
-    for path in written.values():
-        print(f"wrote {path}")
-
-
-def _intrinsics(text: str) -> list[list[float]]:
-    """Read FX,FY,CX,CY."""
-    try:
-        focal_x, focal_y, center_x, center_y = (float(word) for word in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"expected intrinsics as FX,FY,CX,CY, got {text!r}") from error
-    return [[focal_x, 0.0, center_x], [0.0, focal_y, center_y], [0.0, 0.0, 1.0]]
-
-
 def render(command: Render) -> None:
     """Film a flight through a saved scene."""
     from anyview.devices import keep_freed_memory, resolve_device
@@ -529,6 +453,82 @@ def _size(text: str) -> tuple[int, int]:
 def _times(size: tuple[int, int]) -> str:
     """Write a (height, width) as people do."""
     return f"{size[1]}×{size[0]}"
+
+
+def stream(command: Stream) -> None:
+    """Run a stream to its end, and write its results while it runs and then."""
+    from anyview.devices import keep_freed_memory, resolve_device
+    from anyview.model.checkpoint import find
+    from anyview.streaming import stream as start
+    from anyview.streaming import write_outputs
+    from anyview.streaming.outputs import check_formats
+    from anyview.streaming.sources import open_source
+    from anyview.streaming.trajectory import read_known_poses
+
+    formats = [name.strip() for name in command.formats.split(",") if name.strip()]
+    check_formats(command.output, formats)
+    command.stream.check()
+    intrinsics = None if command.intrinsics is None else _intrinsics(command.intrinsics)
+    known = None if command.known_poses is None else read_known_poses(command.known_poses)
+    resolve_device(command.device)
+    find(command.model)
+    source = open_source(
+        command.source, command.stream, frames_per_second=command.frames_per_second, watch=command.watch
+    )
+    keep_freed_memory()
+    with Stages() as stages:
+        run = start(
+            _model(command, stages),
+            source,
+            command.stream,
+            folder=command.output,
+            resume=command.resume,
+            known_poses=known,
+            intrinsics=intrinsics,
+        )
+        written_at = time.monotonic()
+        with run:
+            try:
+                for window in run:
+                    stages.note("streaming", window.report.frames_read, _state(window.report))
+                    if "tum" in formats and time.monotonic() - written_at > command.write_every_s:
+                        write_outputs(run, command.output, ["tum"])
+                        written_at = time.monotonic()
+            except KeyboardInterrupt:
+                stages.pause()
+                print(f"stopped; anyview stream … -o {command.output} --resume goes on", file=sys.stderr)
+                raise
+            written = write_outputs(run, command.output, formats, stages.of("writing"))
+            stages.pause()
+            _summarise_stream(run.report, written)
+
+
+def _state(report: "StreamReport") -> str:
+    loops = f"{report.loops_believed} of {report.loops_found} loops"
+    return f"{report.frames_per_second:.2f} frames/s, scale ±{report.scale_drift:.1%}, {loops}"
+
+
+def _summarise_stream(report: "StreamReport", written: Mapping[str, Path]) -> None:
+    print(
+        f"{report.frames_read} frames read, {report.frames_kept} kept, {report.frames_passed_over} passed over "
+        f"(nothing had moved), in {report.windows} windows"
+    )
+    print(f"{_state(report)} found and believed; worst seam: {report.least_inliers:.0%} of the points agree")
+    gpu = f", {report.gpu_bytes / 2**30:.1f} GiB on the GPU" if report.gpu_bytes else ""
+    print(f"memory {report.memory_bytes / 2**30:.1f} GiB{gpu}, disk {report.disk_bytes / 2**20:.1f} MiB")
+    for fault in report.faults:
+        print(f"source: {fault}")
+    for path in written.values():
+        print(f"wrote {path}")
+
+
+def _intrinsics(text: str) -> list[list[float]]:
+    """Read FX,FY,CX,CY."""
+    try:
+        focal_x, focal_y, center_x, center_y = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"expected intrinsics as FX,FY,CX,CY, got {text!r}") from error
+    return [[focal_x, 0.0, center_x], [0.0, focal_y, center_y], [0.0, 0.0, 1.0]]
 
 
 def models(_command: Models) -> None:
@@ -869,8 +869,8 @@ def _one_line(error: BaseException) -> str:
 
 _RUN: dict[type, Callable[[Any], int | None]] = {
     Predict: predict,
-    Stream: stream,
     Render: render,
+    Stream: stream,
     Models: models,
     Convert: convert,
     Demo: demo,

@@ -15,11 +15,11 @@ ReferenceView = Literal["saddle_balanced", "saddle_sim_range", "first", "middle"
 CameraSource = Literal["head", "rays"]
 PoseFrame = Literal["input", "predicted", "network"]
 OutputResolution = Literal["network", "input"]
-Conditioning = Literal["overlap", "none"]
 CameraPath = Literal["through", "orbit", "wander", "dolly_zoom"]
 Easing = Literal["linear", "smooth"]
 Panels = Literal["color", "depth", "both"]
 RenderBackend = Literal["auto", "torch", "gsplat"]
+Conditioning = Literal["overlap", "none"]
 Protocol = Literal["compat", "sane"]
 """How a benchmark is scored: as its published evaluator does, oddities included, or without those."""
 

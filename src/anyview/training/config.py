@@ -152,7 +152,7 @@ RECIPES: dict[str, TrainOptions] = {
             Stage(until=0.80, sizes=((84, 84), (70, 98), (98, 70)), views=(1, 4), spread=(0.0, 0.9)),
             Stage(sizes=((112, 112), (98, 126), (126, 98), (84, 112), (112, 84)), views=(1, 5)),
         ),
-        steps=4_300,
+        steps=3_500,
         tokens_per_step=1_600,
         mirror=0.5,
         ray_weight=2.0,  # cameras are what comes last
