@@ -119,7 +119,7 @@ def test_lenses_are_straightened():
     rows, columns = straight.nonzero()
     assert abs(rows.mean() + 0.5 - v) < 1
     assert abs(columns.mean() + 0.5 - u) < 1
-    assert Lens("THIN_PRISM_FISHEYE", 8, 8, (1.0, 1, 4, 4, *[0.0] * 8)).is_pinhole is False
+    assert Lens("THIN_PRISM_FISHEYE", 8, 8, (1.0, 1.0, 4.0, 4.0, *[0.0] * 8)).is_pinhole is False
 
 
 def test_the_optimal_camera_matrix_is_opencvs():
