@@ -8,13 +8,13 @@ from rooms import tiny
 from anyview.training.config import RECIPES, Stage, find_recipe
 from anyview.training.samples import check_budget, draw_sample, most_views, stage_at, tokens_of
 
-NANO = RECIPES["nano"]
+NANO = RECIPES["nano-gpu"]
 STEPS = range(0, NANO.steps, 37)
 
 
 def test_the_same_seed_and_step_draw_the_same_sample():
     assert [draw_sample(NANO, step) for step in STEPS] == [draw_sample(NANO, step) for step in STEPS]
-    other = find_recipe("nano", seed=1)
+    other = find_recipe("nano-gpu", seed=1)
     assert any(draw_sample(NANO, step) != draw_sample(other, step) for step in range(5))
 
 
@@ -48,7 +48,7 @@ def test_no_scene_comes_twice():
 def test_cameras_are_known_in_the_share_of_scenes_that_is_asked_for():
     known = [flag for step in STEPS for flag in draw_sample(NANO, step).known_cameras]
     assert abs(sum(known) / len(known) - 0.2) < 0.02
-    assert not any(draw_sample(find_recipe("nano", known_cameras=0.0), 3).known_cameras)
+    assert not any(draw_sample(find_recipe("nano-gpu", known_cameras=0.0), 3).known_cameras)
 
 
 def test_processes_share_a_sample():
