@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anyview.geometry.camera import project, unproject_to_world
+from anyview.options import StreamOptions
 from anyview.streaming.frames import PosedViews, StreamFrame, WindowPredictor
 from anyview.streaming.pose_graph import Edge
 from anyview.streaming.scene_map import LOOP_DEVIATION, SceneMap
@@ -81,6 +82,26 @@ def _along_the_way(
             total += (directions[near_rows] @ directions.T)[:, near_columns]
         both.append(total / (2 * NEIGHBOURS + 1))
     return torch.maximum(*both)
+
+
+def close_loops(
+    first_new: int, predictor: WindowPredictor, scene: SceneMap, store: StreamStore, options: StreamOptions
+) -> tuple[tuple[Edge, ...], int]:
+    """Look for the places of the frames from ``first_new`` on; return the loops that hold, and how many were tried."""
+    if not options.loops or scene.count_frames() == 0:
+        return (), 0
+    owners = scene.frames.owner
+    loops: list[Edge] = []
+    tried = 0
+    for candidate in find_candidates(scene.frames.descriptors, first_new, gap=options.loop_gap, lag=options.overlap):
+        first, second = int(owners[candidate.earlier]), int(owners[candidate.later])
+        if same_edge([*scene.loops, *loops], first, second):
+            continue
+        tried += 1
+        edge = verify(candidate, predictor, scene, store, options.loop_views)
+        if edge is not None:
+            loops.append(edge)
+    return tuple(loops), tried
 
 
 def verify(

@@ -7,6 +7,7 @@ typical depth of the second window, in its own unit), and the logarithm of scale
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
