@@ -11,10 +11,12 @@ from anyview.geometry.pose import quaternion_xyzw_from_matrix, rigid_inverse
 from anyview.streaming.live_scene import LiveScene, ShownCamera
 from anyview.streaming.stream import StreamWindow
 
-FRUSTUM = 0.12
+FRUSTUM = 0.06
 """Length of a drawn camera, in parts of the first frame's median depth."""
 POINT = 0.006
 """Side of a point, in the same parts."""
+LINE = 1.5
+"""Width of lines in pixels of the screen."""
 ORANGE = (230, 120, 20)
 
 
@@ -84,6 +86,8 @@ class LiveViewer:
                     camera.vertical_view,
                     camera.aspect,
                     scale=FRUSTUM * (self.scene.typical_depth or 1.0),
+                    thickness=LINE,
+                    thickness_units="screen",
                     color=ORANGE,
                     image=camera.picture,
                 )
@@ -91,8 +95,7 @@ class LiveViewer:
         path = np.stack([_rotation_and_center(camera)[1] for camera in self.scene.cameras.values()])
         if len(path) > 1:
             segments = np.stack([path[:-1], path[1:]], 1)
-            thickness = POINT * self.scene.typical_depth
-            self._server.scene.add_line_segments("/path", segments, ORANGE, thickness=thickness)
+            self._server.scene.add_line_segments("/path", segments, ORANGE, thickness=LINE, thickness_units="screen")
 
     def _look_from_behind(self, camera: ShownCamera) -> None:
         """Have pages open where the first camera is, some steps back; up is where it has it."""
