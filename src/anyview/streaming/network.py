@@ -43,6 +43,7 @@ class NetworkPredictor:
         if intrinsics is not None:
             check_intrinsics(intrinsics[None], 1)
         self.model, self.options, self.intrinsics = model, options, intrinsics
+        self.resolution = options.resolution or model.network.config.resolution
         self._placed: Float[Tensor, "1 3 3"] | None = None
         config = model.network.config
         main = config.any_view if isinstance(config, NestedConfig) else config
@@ -92,7 +93,7 @@ class NetworkPredictor:
 
     def _predict(self, frames: Sequence[StreamFrame], **arguments: Any) -> tuple[WindowGeometry, Prediction]:
         pictures = [frame.picture for frame in frames]
-        views = prepare_views(pictures, resolution=self.options.resolution)
+        views = prepare_views(pictures, resolution=self.resolution)
         self._check_memory(len(frames), *views.images.shape[1:3])
         output = self.model.network(normalize(views.images[None].to(self.model.device)), **arguments)
         scene = take_scene(output, 0, self.name, pictures, views)

@@ -49,6 +49,8 @@ from anyview.streaming.windows import cut_windows
 from anyview.types import Cameras, Picture, Units
 
 GIB = 2**30
+OTHERS_RESOLUTION = 504
+"""Where neither the options nor the predictor say one: that of the published models."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,9 @@ def stream(
         _check_scipy()
     opened = open_source(source, options, frames_per_second=frames_per_second, watch=watch)
     matrix = None if intrinsics is None else torch.as_tensor(np.asarray(intrinsics, dtype=np.float64)).float()
+    if options.resolution is None:
+        made_for = model.network.config.resolution if isinstance(model, DepthAnything3) else OTHERS_RESOLUTION
+        options = replace(options, resolution=made_for)
     if isinstance(model, DepthAnything3):
         predictor: WindowPredictor = NetworkPredictor(model, options, matrix)
     elif matrix is not None:
@@ -257,6 +262,7 @@ class Stream:
             yield small
 
     def _shrink(self, frame: StreamFrame) -> StreamFrame:
+        assert self.options.resolution is not None
         views = prepare_views([frame.picture], resolution=self.options.resolution)
         if isinstance(self.predictor, NetworkPredictor):
             self.predictor.place_intrinsics(views.placements[0])
