@@ -7,7 +7,8 @@
     python benchmarks/streaming.py windows MODEL        # frames/s and memory by window size
 
 `anyview odometry` compares real sequences with their truth. `model` keeps the walk and what it has measured in
-``--folder``. Killed and started again it goes on, also within a stream; other weights, options or code are measured afresh.
+``--folder``. Killed and started again it goes on, also within a stream; with other weights, options or code it measures
+afresh.
 
 Injected geometry (`anyview.streaming.injected`) separates what stitching costs from what prediction costs. ATE is the
 root mean square error of the camera centres after the best similarity, also in per cent of the path's length; RPE is

@@ -15,6 +15,7 @@ import torch
 from anyview.bench.metrics.trajectories import score_trajectory
 from anyview.files import atomic_path
 from anyview.geometry.camera import intrinsics_from_field_of_view, unproject_to_world
+from anyview.geometry.pose import camera_centers
 from anyview.geometry.robust_alignment import fit_similarity_robustly
 from anyview.streaming import Stream
 from anyview.streaming.cloud import sure_pixels
@@ -89,16 +90,18 @@ def render_walk(frames: int, resolution: int) -> Walk:
 
 
 def score_path(run: Stream, world_to_camera: torch.Tensor) -> dict[str, float]:
-    """Compare a stream's cameras with the true ones of its frames."""
+    """Compare a stream's cameras with the true ones of its frames, and with a camera that stands still."""
     rows = run.all_frames()
     true = Cameras(world_to_camera[rows.index].double(), rows.intrinsics)
     found = score_trajectory(run.scene.world_cameras(rows).world_to_camera, true.world_to_camera)
     length = path_length(true)
+    centers = camera_centers(true.world_to_camera)
     return {
         "frames": len(rows),
         "path_length": length,
         "ate": found.ate,
         "ate_percent": 100 * found.ate / length,
+        "ate_percent_still": 100 * float((centers - centers.mean(0)).square().sum(-1).mean().sqrt()) / length,
         "rpe_translation": found.rpe_translation,
         "rpe_rotation_degrees": found.rpe_rotation,
     }

@@ -123,6 +123,7 @@ def test_errors_are_those_put_on(truth, tmp_path):
     # Twice as far from the middle is off by as much as the distance from the middle.
     expected = float((centers - centers.mean(0)).norm(dim=-1).square().mean().sqrt())
     assert errors.ate == pytest.approx(expected, rel=1e-4)
+    assert errors.ate_still == pytest.approx(2 * expected)
     assert errors.scale == 1.0
     step = float((centers[1:] - centers[:-1]).norm(dim=-1).square().mean().sqrt())
     assert errors.rpe_translation == pytest.approx(step, rel=1e-3)

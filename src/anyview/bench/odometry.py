@@ -35,6 +35,8 @@ class SequenceErrors:
     ate: float
     ate_percent: float
     """In parts of the path's length."""
+    ate_still: float
+    """What a camera that never moves would have as its ATE: larger ones than this say nothing."""
     rpe_translation: float
     rpe_rotation: float
     """Degrees, from each compared frame to the next."""
@@ -69,6 +71,7 @@ def compare_with_truth(run: Stream, sequence: PosedSequence, fit: TrajectoryFit 
         path_length=length,
         ate=scores.ate,
         ate_percent=100 * scores.ate / length if length > 0 else float("nan"),
+        ate_still=float((centers - centers.mean(0)).square().sum(-1).mean().sqrt()),
         rpe_translation=scores.rpe_translation,
         rpe_rotation=scores.rpe_rotation,
         scale=scores.scale,
@@ -116,7 +119,8 @@ def evaluate(
 
 def errors_table(every: Sequence[SequenceErrors]) -> Table:
     """Show errors, a sequence a row."""
-    columns = ("sequence", "frames", "path", "ATE", "of the path", "RPE", "RPE, degrees", "loops", "frames/s")
+    errors = ("ATE", "of the path", "standing still", "RPE", "RPE, degrees")
+    columns = ("sequence", "frames", "path", *errors, "loops", "frames/s")
     rows = []
     for one in every:
         values = (
@@ -125,6 +129,7 @@ def errors_table(every: Sequence[SequenceErrors]) -> Table:
             Cell(f"{one.path_length:.2f}", one.path_length),
             Cell(f"{one.ate:.4f}", one.ate),
             Cell(f"{one.ate_percent:.2f} %", one.ate_percent),
+            Cell(f"{one.ate_still:.4f}", one.ate_still),
             Cell(f"{one.rpe_translation:.4f}", one.rpe_translation),
             Cell(f"{one.rpe_rotation:.3f}", one.rpe_rotation),
             Cell(f"{one.loops_believed} of {one.loops_found}", one.loops_believed),
@@ -132,7 +137,7 @@ def errors_table(every: Sequence[SequenceErrors]) -> Table:
         )
         rows.append(values)
     fits = {"sim3": "similarities", "se3": "rigid motions", "none": "nothing"}
-    note = (
-        f"Lengths in the truth's unit, root mean squares after fitting {fits[every[0].fit]}; steps from frame to frame."
-    )
-    return Table("Trajectories", columns, tuple(rows), (note,))
+    fitted = fits[every[0].fit]
+    note = f"Lengths in the truth's unit; root mean squares after fitting {fitted}; steps from frame to frame."
+    still = "Standing still: the ATE of a camera that never moves."
+    return Table("Trajectories", columns, tuple(rows), (note, still))
