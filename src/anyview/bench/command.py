@@ -50,7 +50,14 @@ def run_bench(
     work = find_work(data, task, options)
     check_packages(task)
     if parallel == 1 and not cluster:
-        rival = open_rival(model, device=device, dtype=dtype, resolution=resolution, offline=offline)
+        rival = open_rival(
+            model,
+            device=device,
+            dtype=dtype,
+            resolution=resolution,
+            offline=offline,
+            refine_steps=options.refine_steps,
+        )
         return run(work, rival, options, RunFolder(output), progress)
     parts = processes.shards(parallel)
     gpus = processes.devices(device, parallel)

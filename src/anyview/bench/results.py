@@ -1,8 +1,9 @@
 """The files of a run (benchmark 1.4), written whole or not at all, and never unpickled.
 
 run.json                                            what all results of the folder depend on
-model_results/DATASET/SCENE/PASS/exports/mini_npz/results.npz   depth, conf, extrinsics, intrinsics
+model_results/DATASET/SCENE/PASS/exports/mini_npz/results.npz   depth, conf, extrinsics, intrinsics, rendered
 model_results/DATASET/SCENE/PASS/exports/gt_meta.npz            extrinsics, intrinsics, image_files
+model_results/DATASET/SCENE/context/split.json                  view synthesis: what was shown, what was rendered
 model_results/DATASET/SCENE/PASS/exports/fuse/pcd.ply           what is compared with the true points
 model_results/DATASET/SCENE/PASS/record.json                    time and memory
 model_results/DATASET/SCENE/PASS/preview.jpg                    the first picture beside its depth
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 from anyview.bench.datasets.scene import BenchScene
 from anyview.bench.options import PASS_OF, Pass, Task
@@ -29,6 +30,8 @@ from anyview.files import atomic_path
 from anyview.types import Placement
 
 DEPTH_DECIMALS, CONFIDENCE_DECIMALS = 8, 2
+SPLIT_VERSION = 1
+"""Of the rules by which `synthesis.split_views` chooses pictures."""
 PLACEMENT_COLUMNS = ("input_height", "input_width", "scale_x", "scale_y", "offset_x", "offset_y")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError)
 
@@ -43,6 +46,7 @@ class Stored:
     world_to_camera: Float32[np.ndarray, "views 4 4"] | None
     intrinsics: Float32[np.ndarray, "views 3 3"] | None
     placements: tuple[Placement, ...] | None
+    rendered: UInt8[np.ndarray, "targets height width 3"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +141,8 @@ class RunFolder:
         self.cloud(scene, part).unlink(missing_ok=True)
         _write_arrays(exports / "gt_meta.npz", truth_arrays(scene))
         write_json(exports.parent / "record.json", asdict(record))
+        if scene.targets:
+            write_json(exports.parent / "split.json", split_of(scene))
         _write_arrays(self.results(scene, part), answer_arrays(answer))
 
     def read_answer(self, scene: BenchScene, part: Pass) -> Stored:
@@ -156,6 +162,10 @@ class RunFolder:
         }
         if count - {len(names)}:
             raise ValueError(f"{file} is corrupt: it holds {max(count)} views, and its scene has {len(names)}")
+        if stored.rendered is not None and len(stored.rendered) != len(scene.targets):
+            raise ValueError(
+                f"{file} is corrupt: it holds {len(stored.rendered)} rendered pictures of {len(scene.targets)}"
+            )
         return stored
 
     def read_record(self, scene: BenchScene, part: Pass) -> Record | None:
@@ -195,6 +205,16 @@ def names_of(scene: BenchScene) -> tuple[str, ...]:
     return tuple(frame.name for frame in scene.frames)
 
 
+def split_of(scene: BenchScene) -> dict[str, Any]:
+    """Name the pictures that were shown and those that were rendered, so that others can take the same."""
+    names, targets = names_of(scene), set(scene.targets)
+    return {
+        "version": SPLIT_VERSION,
+        "context": [name for index, name in enumerate(names) if index not in targets],
+        "targets": [names[index] for index in scene.targets],
+    }
+
+
 def truth_arrays(scene: BenchScene) -> dict[str, np.ndarray]:
     """Return what is stored of the truth: cameras where they are known, and the names of the frames."""
     arrays: dict[str, np.ndarray] = {"image_files": np.array(names_of(scene), str)}
@@ -226,6 +246,8 @@ def answer_arrays(answer: Answer) -> dict[str, np.ndarray]:
     if answer.placements is not None:
         rows = [[getattr(placement, column) for column in PLACEMENT_COLUMNS] for placement in answer.placements]
         arrays["placements"] = np.array(rows, np.float64)
+    if answer.rendered is not None:
+        arrays["rendered"] = answer.rendered
     if answer.disparity:
         arrays["disparity"] = np.array(True)
     return arrays
@@ -246,6 +268,7 @@ def _stored(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> Stored:
         world_to_camera=_homogeneous(arrays["extrinsics"]) if "extrinsics" in arrays else None,
         intrinsics=arrays.get("intrinsics"),
         placements=placements,
+        rendered=arrays.get("rendered"),
     )
 
 

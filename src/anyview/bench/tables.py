@@ -21,7 +21,7 @@ HEADLINES: Mapping[Task, tuple[str, ...]] = {
     "recon_unposed": ("fscore", "overall"),
     "recon_posed": ("fscore", "overall"),
     "depth": ("delta1", "abs_rel"),
-    "view_syn": ("psnr", "ssim"),
+    "view_syn": ("psnr", "ssim", "lpips"),
 }
 """What means are shown of."""
 AVERAGED: Mapping[Task, tuple[str, ...]] = {
@@ -31,7 +31,7 @@ AVERAGED: Mapping[Task, tuple[str, ...]] = {
 }
 """Data sets of the published averages, in the published order; DTU's are in another unit, and 49 views of it are no
 pose benchmark."""
-ORDER = ("hiroom", "eth3d", "dtu", "dtu64", "7scenes", "scannetpp")
+ORDER = ("hiroom", "eth3d", "dtu", "dtu64", "7scenes", "scannetpp", "dl3dv", "tanks_and_temples", "megadepth")
 TITLES: Mapping[Task, str] = {
     "pose": "Camera poses",
     "recon_unposed": "Geometry, predicted cameras",
@@ -39,7 +39,11 @@ TITLES: Mapping[Task, str] = {
     "depth": "Depth of single pictures",
     "view_syn": "View synthesis",
 }
-LOWER_IS_BETTER = {"acc", "comp", "overall", "abs_rel", "sq_rel", "rmse", "ate", "rpe_translation", "rpe_rotation"}
+LOWER_IS_BETTER = {
+    *("acc", "comp", "overall", "abs_rel", "sq_rel", "rmse", "ate", "rpe_translation", "rpe_rotation", "lpips")
+}
+OPTIONAL = {"lpips"}
+"""Not shown of a run that has none."""
 GIB = 2**30
 
 
@@ -116,6 +120,8 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
         scored, total = (sum(getattr(mean, what) for mean in by_set.values()) for what in ("scored", "total"))
         notes += [f"{run.name}, {o.dataset} {o.scene}: failed ({o.reason})" for o in outcomes if o.reason is not None]
         for metric in HEADLINES[task]:
+            if metric in OPTIONAL and not any(metric in mean.metrics for mean in by_set.values()):
+                continue
             average, complete = _average(task, metric, {name: mean.metrics for name, mean in by_set.items()})
             if not (math.isnan(average) or complete):
                 notes.append("* an average over some of the benchmark's data sets only")
@@ -187,10 +193,19 @@ def scenes(run: Run) -> list[Table]:
             *_costs(members),
             Cell("" if mean.is_complete else "incomplete"),
         )
-        notes = tuple(f"{outcome.scene}: {note}" for outcome in members for note in outcome.notes)
+        notes = _notes(members)
         title = f"{run.name}: {TITLES[mean.task]}, {mean.dataset} ({run.protocol})"
         tables.append(Table(title, columns, (*rows, total), notes))
     return tables
+
+
+def _notes(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Say once what holds for all scenes, and the rest scene by scene."""
+    shared = [note for note in outcomes[0].notes if all(note in outcome.notes for outcome in outcomes)]
+    if len(outcomes) == 1:
+        shared = []
+    own = [f"{outcome.scene}: {note}" for outcome in outcomes for note in outcome.notes if note not in shared]
+    return tuple(f"all scenes: {note}" for note in shared) + tuple(own)
 
 
 def _number(value: float, suffix: str = "") -> Cell:

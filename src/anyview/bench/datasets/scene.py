@@ -95,6 +95,8 @@ class BenchScene:
     """What is worth knowing of what was found, one sentence each."""
     targets: tuple[int, ...] = ()
     """View synthesis: frames that are to be rendered."""
+    cut_to: tuple[int, int] | None = None
+    """View synthesis: (height, width) that the data set's protocol cuts pictures to; None: it has no such rule."""
 
     def __len__(self) -> int:
         return len(self.frames)
