@@ -52,10 +52,19 @@ class BenchOptions:
             if getattr(self, name) not in choices:
                 value = getattr(self, name)
                 raise ValueError(f"unknown {name} {value!r}; {nearest_names(value, choices)}")
+
+    def check(self, task: Task) -> None:
+        """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
+
+        Raises:
+            ValueError: naming the number and what was expected.
+        """
         if self.context_views < 1:
             raise ValueError(f"expected at least 1 context view, got {self.context_views}")
         if self.refine_steps < 0:
             raise ValueError(f"expected 0 refinement steps or more, got {self.refine_steps}")
+        if self.refine_steps and task != "view_syn":
+            raise ValueError(f"refinement steps are for view_syn, and this is {task}; leave out --refine-steps")
 
     def parsed_shard(self) -> tuple[int, int]:
         """Return (position from 0 on, count) of the shard.

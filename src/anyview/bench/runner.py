@@ -36,8 +36,7 @@ def find_work(data: Sequence[str], task: Task, options: BenchOptions) -> list[Wo
     Raises:
         ValueError: data is missing or half unpacked, or a scene does not exist.
     """
-    if options.refine_steps and task != "view_syn":
-        raise ValueError(f"refinement steps are for view_syn, and this is {task}; leave out --refine-steps")
+    options.check(task)
     readers: dict[str, Reader] = {}
     for place in data:
         readers |= open_benchmark(place, task, options.protocol)

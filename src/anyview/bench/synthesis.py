@@ -75,7 +75,7 @@ def _cut(frame: BenchFrame, size: tuple[int, int], shift: float) -> BenchFrame:
     scale = max(rows / height, columns / width)
     scaled = max(rows, round(height * scale)), max(columns, round(width * scale))
     top, left = (scaled[0] - rows) // 2, (scaled[1] - columns) // 2
-    placement = Placement(height, width, scaled[1] / width, scaled[0] / height, -left, -top)
+    placement = Placement(height, width, scaled[1] / width, scaled[0] / height, float(-left), float(-top))
     assert frame.intrinsics is not None, "views that are to be rendered have cameras"
     matrix = torch.from_numpy(np.asarray(frame.intrinsics, np.float64).copy())
     matrix[:2, 2] += shift
