@@ -26,6 +26,11 @@ class Stage:
     """Fewest and most views of a scene; each step draws a number, at most as many as the token budget holds."""
     spread: tuple[float, float] = (0.0, 1.0)
     """How far apart views are, from 0 (near) to 1 (as far as the source has them); each step draws a value."""
+    told_matches: float = 0.0
+    """Probability that a scene's matches are put into the hinted channels, where `match_weight` is above 0: what
+    follows learns to read cameras from matches before the network finds them by itself [ours]."""
+    dense_every: int = 1
+    """Of so many steps one has depth and rays; the others train cameras and matches, in half the time [ours]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +146,7 @@ _TINY = NetworkConfig(
     camera_encoder_depth=1,
 )
 
+_SMALL = ((84, 84), (70, 98), (98, 70))
 _NANO: NetworkConfig = find_preset("da3-nano").config  # type: ignore[assignment]
 
 RECIPES: dict[str, TrainOptions] = {
@@ -150,16 +156,17 @@ RECIPES: dict[str, TrainOptions] = {
         name="da3-nano",
         stages=(
             # Near views of little pictures first: matching is learned where it is easy, at many scenes a second.
-            Stage(until=0.35, sizes=((56, 56), (56, 70), (70, 56)), views=(1, 4), spread=(0.0, 0.6)),
-            Stage(until=0.80, sizes=((84, 84), (70, 98), (98, 70)), views=(1, 4), spread=(0.0, 0.9)),
+            Stage(until=0.15, sizes=((56, 56), (56, 70), (70, 56)), views=(1, 4), spread=(0.0, 0.6), told_matches=1.0),
+            Stage(until=0.40, sizes=_SMALL, views=(2, 4), spread=(0.0, 0.6), told_matches=1.0, dense_every=4),
+            Stage(until=0.85, sizes=_SMALL, views=(1, 4), told_matches=0.5, dense_every=4),
             Stage(sizes=((112, 112), (98, 126), (126, 98), (84, 112), (112, 84)), views=(1, 5)),
         ),
-        steps=3_500,
+        steps=10_000,
         tokens_per_step=1_600,
         mirror=0.5,
         ray_weight=2.0,  # cameras are what comes last
         camera_weight=3.0,
-        match_weight=0.25,
+        match_weight=1.0,
         hint_weight=1.0,
         peak_rate=1e-3,  # small networks from random weights bear more than the paper's large one from DINOv2
         warm_up_steps=200,
@@ -178,15 +185,29 @@ RECIPES: dict[str, TrainOptions] = {
         network=replace(_NANO, resolution=224),
         name="da3-nano",
         stages=(
-            Stage(until=0.15, sizes=((112, 112), (112, 154), (154, 112)), views=(1, 3), spread=(0.0, 0.4)),
-            Stage(until=0.50, sizes=((154, 154), (126, 168), (168, 126)), views=(1, 6), spread=(0.0, 0.8)),
+            Stage(
+                until=0.15,
+                sizes=((112, 112), (112, 154), (154, 112)),
+                views=(1, 3),
+                spread=(0.0, 0.4),
+                told_matches=1.0,
+                dense_every=2,
+            ),
+            Stage(
+                until=0.50,
+                sizes=((154, 154), (126, 168), (168, 126)),
+                views=(1, 6),
+                spread=(0.0, 0.8),
+                told_matches=0.5,
+                dense_every=2,
+            ),
             Stage(until=0.80, sizes=((224, 224), (168, 224), (224, 168)), views=(1, 8)),
             Stage(sizes=((224, 224), (168, 224), (224, 168), (252, 336), (336, 252)), views=(1, 8)),
         ),
         steps=16_000,
         tokens_per_step=32_896,  # 128 views of 224 × 224
         mirror=0.5,
-        match_weight=0.25,
+        match_weight=1.0,
         hint_weight=1.0,
         peak_rate=1e-3,
         warm_up_steps=500,
@@ -271,7 +292,15 @@ def check_options(options: TrainOptions) -> None:
     Raises:
         ValueError: naming the option, what is expected and what it is.
     """
-    for name in ("steps", "log_every", "checkpoint_every", "keep_checkpoints", "validate_every", "clip", "peak_rate"):
+    for name in (
+        "steps",
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "validate_every",
+        "clip",
+        "peak_rate",
+    ):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
     if options.match_weight > 0 and options.sharding == "fsdp":
@@ -296,6 +325,11 @@ def check_options(options: TrainOptions) -> None:
     for height, width in (*sizes, options.validation_size):
         if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
             raise ValueError(f"sizes of pictures must be multiples of {PATCH}, got {height}x{width}")
+    for stage in options.stages:
+        if not 0 <= stage.told_matches <= 1:
+            raise ValueError(f"told_matches of a stage must lie between 0 and 1, got {stage.told_matches}")
+        if stage.dense_every < 1:
+            raise ValueError(f"dense_every of a stage must be at least 1, got {stage.dense_every}")
     for fewest, most in (stage.views for stage in options.stages):
         if not 1 <= fewest <= most:
             raise ValueError(f"views must be at least 1, the fewest first, got {(fewest, most)}")
