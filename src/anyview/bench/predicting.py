@@ -83,10 +83,8 @@ def _pictures(frames: Sequence[BenchFrame]) -> tuple[Picture, ...]:
 
 
 def _one_by_one(rival: Rival, scene: BenchScene) -> Answer:
-    answers = []
-    for frame in scene.frames:
-        matrix = None if frame.intrinsics is None else np.asarray(frame.intrinsics, np.float32)[None]
-        answers.append(rival.answer(Question(pictures=_pictures([frame]), intrinsics=matrix)))
+    ask = _ask_twice if scene.mirrored else _ask
+    answers = [ask(rival, frame) for frame in scene.frames]
     maps = [answer.depth[0] for answer in answers if answer.depth is not None]
     placements = [answer.placements[0] for answer in answers if answer.placements is not None]
     return replace(
@@ -97,6 +95,26 @@ def _one_by_one(rival: Rival, scene: BenchScene) -> Answer:
         confidence=None,
         placements=tuple(placements) if len(placements) == len(answers) else None,
     )
+
+
+def _ask(rival: Rival, frame: BenchFrame) -> Answer:
+    matrix = None if frame.intrinsics is None else np.asarray(frame.intrinsics, np.float32)[None]
+    return rival.answer(Question(pictures=_pictures([frame]), intrinsics=matrix))
+
+
+def _ask_twice(rival: Rival, frame: BenchFrame) -> Answer:
+    """Average what a model says of a picture and of its mirror image, as ZoeDepth's evaluation does."""
+    matrix = None
+    if frame.intrinsics is not None:
+        matrix = np.array(frame.intrinsics, np.float32)
+        matrix[0, 2] = frame.read_size()[1] - matrix[0, 2]
+    mirrored = replace(
+        frame, read_picture=lambda: np.ascontiguousarray(frame.read_picture()[:, ::-1]), intrinsics=matrix
+    )
+    answer, other = _ask(rival, frame), _ask(rival, mirrored)
+    if answer.depth is None or other.depth is None:
+        return answer
+    return replace(answer, depth=((answer.depth[0] + other.depth[0][:, ::-1]) / 2,))
 
 
 def _check(answer: Answer, scene: BenchScene, part: Pass) -> None:

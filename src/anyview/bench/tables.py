@@ -14,7 +14,7 @@ import numpy as np
 from anyview.bench.options import TASKS, TableFormat, Task
 from anyview.bench.published import published_rows
 from anyview.bench.results import Outcome, RunFolder, read_json
-from anyview.bench.summary import Mean, mean_of
+from anyview.bench.summary import Mean, mean_of, means_of_parts
 
 HEADLINES: Mapping[Task, tuple[str, ...]] = {
     "pose": ("auc03", "auc30"),
@@ -24,6 +24,14 @@ HEADLINES: Mapping[Task, tuple[str, ...]] = {
     "view_syn": ("psnr", "ssim", "lpips"),
 }
 """What means are shown of."""
+MAIN: Mapping[Task, str] = {
+    "pose": "auc30",
+    "recon_unposed": "fscore",
+    "recon_posed": "fscore",
+    "depth": "delta1",
+    "view_syn": "psnr",
+}
+"""What scenes are compared by where there is room for one number."""
 AVERAGED: Mapping[Task, tuple[str, ...]] = {
     "pose": ("hiroom", "eth3d", "dtu64", "7scenes", "scannetpp"),
     "recon_unposed": ("hiroom", "eth3d", "7scenes", "scannetpp"),
@@ -101,7 +109,10 @@ def comparison(runs: Sequence[Run], *, published: bool = False) -> list[Table]:
         raise ValueError(f"runs of the protocols {' and '.join(protocols)} must not share a table")
     tables = []
     for task in TASKS:
-        means = {run: [mean for mean in mean_of(run.outcomes) if mean.task == task] for run in runs}
+        means = {
+            run: [mean for mean in mean_of(run.outcomes) + means_of_parts(run.outcomes) if mean.task == task]
+            for run in runs
+        }
         if any(means.values()):
             tables.append(_compare(task, means, published, protocols[0]))
     return tables
@@ -117,7 +128,7 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
     for run, of_run in means.items():
         by_set = {mean.dataset: mean for mean in of_run if mean.dataset in there}
         outcomes = [o for o in run.outcomes if o.task == task and o.dataset in by_set]
-        scored, total = (sum(getattr(mean, what) for mean in by_set.values()) for what in ("scored", "total"))
+        scored, total = sum(outcome.reason is None for outcome in outcomes), len(outcomes)
         notes += [f"{run.name}, {o.dataset} {o.scene}: failed ({o.reason})" for o in outcomes if o.reason is not None]
         for metric in HEADLINES[task]:
             if metric in OPTIONAL and not any(metric in mean.metrics for mean in by_set.values()):
@@ -166,6 +177,32 @@ def _costs(outcomes: Sequence[Outcome]) -> tuple[Cell, Cell]:
         Cell("–") if math.isnan(mean) else Cell(f"{mean:.1f}", mean),
         Cell(f"{peak / GIB:.2f}", peak / GIB) if peak else Cell("–"),
     )
+
+
+def side_by_side(runs: Sequence[Run]) -> list[Table]:
+    """Put the scenes of several runs beside each other, by the metric that says most; one table for each task."""
+    tables = []
+    for task in TASKS:
+        metric = MAIN[task]
+        found = [{(o.dataset, o.scene): o for o in run.outcomes if o.task == task} for run in runs]
+        if sum(map(bool, found)) < 2:
+            continue
+        there = [(run, outcomes) for run, outcomes in zip(runs, found, strict=True) if outcomes]
+        rows = []
+        for dataset, scene in dict.fromkeys(key for _, outcomes in there for key in outcomes):
+            said = [outcomes.get((dataset, scene)) for _, outcomes in there]
+            frames = max(outcome.frames for outcome in said if outcome is not None)
+            cells = (Cell(dataset), Cell(metric), Cell(scene), Cell(str(frames), frames))
+            rows.append(cells + tuple(_said(outcome, metric) for outcome in said))
+        columns = ("data set", "metric", "scene", "frames", *(run.name for run, _ in there))
+        tables.append(Table(f"{TITLES[task]}, scene by scene ({runs[0].protocol})", columns, tuple(rows)))
+    return tables
+
+
+def _said(outcome: Outcome | None, metric: str) -> Cell:
+    if outcome is None:
+        return Cell("not run")
+    return Cell("failed") if outcome.reason is not None else _number(outcome.metrics.get(metric, math.nan))
 
 
 def scenes(run: Run) -> list[Table]:
