@@ -133,4 +133,14 @@ def test_questions_pass_cameras_on_by_protocol(fake_data):
 
 
 def test_names_of_rivals_are_known():
-    assert RIVALS == ("constant", "colmap", "nearest-view", "warp", "vggt", "mapanything", "moge", "depth-anything-2")
+    assert RIVALS == (
+        "constant",
+        "colmap",
+        "nearest-view",
+        "warp",
+        "stored",
+        "vggt",
+        "mapanything",
+        "moge",
+        "depth-anything-2",
+    )

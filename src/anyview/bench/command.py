@@ -58,7 +58,7 @@ def run_bench(
             offline=offline,
             refine_steps=options.refine_steps,
         )
-        return run(work, rival, options, RunFolder(output), progress)
+        return run(work, rival, options, RunFolder(output, adopt=options.adopt), progress)
     parts = processes.shards(parallel)
     gpus = processes.devices(device, parallel)
     arguments = [

@@ -44,6 +44,9 @@ class BenchOptions:
     """View synthesis: steps in which the Gaussians of a Depth Anything 3 model are fitted to the pictures it saw."""
     shard: str = "1/1"
     """Work on every n-th scene only, as i/n: 1/4, 2/4 and so on, each in a process of its own."""
+    adopt: bool = False
+    """Score the results that the published evaluator wrote below the output folder, as if they were the model's. Names
+    of pictures are read from its pickles, which may hold nothing but text."""
     recompute: Recompute = "nothing"
     """What to make again though it is there: corrupt results, all scores, or everything."""
 

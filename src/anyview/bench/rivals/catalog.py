@@ -8,6 +8,7 @@ from anyview.bench.rivals.constant import Constant
 from anyview.bench.rivals.nearest import NearestView
 from anyview.bench.rivals.packages import DepthAnything2, MapAnything, MoGe, Vggt
 from anyview.bench.rivals.rival import Rival
+from anyview.bench.rivals.stored import Stored
 from anyview.devices import Precision
 
 PACKAGES: dict[str, Callable[..., Rival]] = {
@@ -17,8 +18,8 @@ PACKAGES: dict[str, Callable[..., Rival]] = {
     "depth-anything-2": DepthAnything2,
 }
 SIMPLE: dict[str, Callable[[], Rival]] = {"constant": Constant, "colmap": Colmap, "nearest-view": NearestView}
-WARP = "warp"
-RIVALS = (*SIMPLE, WARP, *PACKAGES)
+WARP, STORED = "warp", "stored"
+RIVALS = (*SIMPLE, WARP, STORED, *PACKAGES)
 
 
 def open_rival(
@@ -27,7 +28,7 @@ def open_rival(
     """Load a rival: ``constant``, ``colmap``, ``vggt`` and so on.
 
     Those of other groups may be given as ``vggt:CHECKPOINT``; ``warp:MODEL`` moves the colours of pictures by the depth
-    of a model of ours.
+    of a model of ours; ``stored:NAME`` is whoever wrote the results that are there.
 
     Raises:
         ImportError: the rival's package is not installed.
@@ -41,6 +42,8 @@ def open_rival(
     if kind in PACKAGES:
         make = partial(PACKAGES[kind], device=device)
         return make(checkpoint) if checkpoint else make()
+    if kind == STORED:
+        return Stored(checkpoint or STORED)
     if kind == WARP and not checkpoint:
         raise ValueError("expected warp:MODEL with the model whose depth moves the colours, got 'warp'")
     from anyview.bench.rivals.ours import Ours
