@@ -97,7 +97,7 @@ def test_a_stream_of_pictures_runs_through(model, room):
 
 
 def test_a_way_back_is_looked_into_with_the_network(model):
-    """Its tokens find the place, and it predicts both ends together; whether random weights believe it is their affair."""
+    """Its tokens find the place, and both ends are predicted together; random weights may believe it or not."""
     pictures = list(render_room(room_cameras(14, 42, 56), 42, 56)[0].numpy())
     options = StreamOptions(window=4, overlap=2, resolution=56, keyframe_change=0.0, loop_gap=8, loop_views=2)
     with stream(model, pictures + pictures[::-1][1:], options) as run:
