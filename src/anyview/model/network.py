@@ -16,7 +16,7 @@ from anyview.geometry.rays import cameras_from_rays
 from anyview.model.backbone import Backbone, BackboneOutput
 from anyview.model.camera_token import CameraDecoder, CameraEncoder
 from anyview.model.config import PATCH, NestedConfig, NetworkConfig
-from anyview.model.gaussians import gaussians_from_raw, known_pose_scale
+from anyview.model.gaussians import gaussians_from_raw, known_pose_scale, pixel_colors
 from anyview.model.heads import FRAMES_AT_ONCE, AnyViewHead, DenseMaps, GaussianHead, MonocularHead
 from anyview.model.layers import Block
 from anyview.model.metric import fill_sky, is_sky, metric_scale, metric_sky_depth, to_metres
@@ -140,7 +140,7 @@ class Network(nn.Module):
         if known is not None:
             scale = known_pose_scale(predicted.world_to_camera, known.world_to_camera)
         raw = self.gaussian_head(taps, images, frames_at_once=self.frames_at_once)
-        return gaussians_from_raw(raw, maps.depth, predicted, self.config.gaussians, scale)
+        return gaussians_from_raw(raw, maps.depth, predicted, self.config.gaussians, scale, pixel_colors(images))
 
 
 class NestedNetwork(nn.Module):
@@ -202,8 +202,11 @@ def build(config: NetworkConfig | NestedConfig, device: torch.device | str = "me
         return NestedNetwork(config) if isinstance(config, NestedConfig) else Network(config)
 
 
-def initialize(network: Network | NestedNetwork, seed: int = 0) -> None:
-    """Give every parameter a random value fit to start training from; the same seed gives the same network."""
+def initialize(network: nn.Module, seed: int = 0) -> None:
+    """Give every parameter a random value fit to start training from; the same seed gives the same network.
+
+    ``network`` may also be a part of one.
+    """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Linear):

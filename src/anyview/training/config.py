@@ -8,7 +8,15 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
-from anyview.model.config import PATCH, BackboneConfig, NetworkConfig, PyramidConfig, find_preset
+from anyview.model.config import (
+    NANO_GAUSSIANS,
+    PATCH,
+    BackboneConfig,
+    GaussianConfig,
+    NetworkConfig,
+    PyramidConfig,
+    find_preset,
+)
 from anyview.options import nearest_names
 
 Sharding = Literal["ddp", "fsdp"]
@@ -40,6 +48,10 @@ class TrainOptions:
     start: str | None = None
     """Weights to start from: a model's name, folder or file; None: random ones."""
 
+    gaussians: GaussianConfig | None = None
+    """Train a Gaussian head on a network that stays as it is, and is given this one if it has none; None: train the
+    network, and no Gaussian head."""
+
     stages: tuple[Stage, ...]
     steps: int = 200_000
     """[paper]"""
@@ -70,6 +82,18 @@ class TrainOptions:
     """Of telling some channels of tokens what to hold, where `match_weight` is above 0 [ours]."""
     confidence_weight: float = 0.2
     """λ_c of the confidence's logarithm, for depth and rays [inferred: DUSt3R, VGGT, MapAnything]."""
+
+    held_out: int = 2
+    """Of a scene's views, how many are kept from the network and compared with what Gaussians look like from there;
+    this and the next four only with `gaussians` [paper: novel views]."""
+    color_weight: float = 1.0
+    """Of the squared error of colours [paper: MSE]."""
+    perception: Literal["edges", "lpips"] = "edges"
+    """What is compared beside: LPIPS [paper], or, without its weights, differences between neighbours [ours]."""
+    perception_weight: float = 0.05
+    """[inferred: MVSplat's of LPIPS]"""
+    shape_weight: float = 0.1
+    """Of the Gaussians' depth in the views that are shown [inferred: 0.1 to 1]."""
 
     peak_rate: float = 2e-4
     """Learning rate after warming up [paper]."""
@@ -224,6 +248,35 @@ RECIPES: dict[str, TrainOptions] = {
         ahead=2,
         validation_views=(2, 4),
         validation_size=(378, 504),
+    ),
+    "gaussians": TrainOptions(
+        recipe="gaussians",
+        name="da3-nano",
+        start="da3-nano",
+        gaussians=NANO_GAUSSIANS,
+        stages=(
+            Stage(until=0.4, sizes=((56, 56), (56, 70), (70, 56)), views=(3, 6), spread=(0.0, 0.8)),
+            Stage(until=0.8, sizes=((84, 84), (70, 98), (98, 70)), views=(3, 6)),
+            Stage(sizes=((112, 112), (98, 126), (126, 98)), views=(4, 6)),
+        ),
+        steps=4_000,
+        tokens_per_step=444,  # 6 views of 112 × 112 with a little to spare
+        held_out=1,
+        known_cameras=0.8,
+        jitter=0.0,
+        mirror=0.5,
+        peak_rate=1e-3,
+        warm_up_steps=100,
+        final_rate=1e-5,
+        average_decay=0.995,
+        precision="bfloat16",
+        head_precision="bfloat16",
+        ahead=1,
+        log_every=50,
+        checkpoint_every=500,
+        validate_every=1_000,
+        validation_views=(2, 4),
+        validation_size=(112, 112),
     ),
     "tiny": TrainOptions(
         recipe="tiny",
