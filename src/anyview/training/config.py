@@ -350,6 +350,8 @@ def check_options(options: TrainOptions) -> None:
             raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(options, name)!r}")
     if options.matrices == "muon" and options.sharding == "fsdp":
         raise ValueError("Muon needs whole matrices: expected sharding='ddp' or matrices='adamw'")
+    if options.gaussians is not None:
+        _check_gaussians(options)
     if not 0 <= options.average_decay < 1:
         raise ValueError(f"average_decay must be at least 0 and below 1, got {options.average_decay}")
     if options.network is None and options.start is None:
@@ -370,6 +372,20 @@ def check_options(options: TrainOptions) -> None:
     for fewest, most in (stage.views for stage in options.stages):
         if not 1 <= fewest <= most:
             raise ValueError(f"views must be at least 1, the fewest first, got {(fewest, most)}")
+
+
+def _check_gaussians(options: TrainOptions) -> None:
+    fewest = min(stage.views[0] for stage in options.stages) if options.stages else 2
+    if not 1 <= options.held_out < fewest:
+        raise ValueError(f"held_out must be at least 1 and below the fewest views, {fewest}; got {options.held_out}")
+    if options.perception not in ("edges", "lpips"):
+        raise ValueError(f"perception must be one of edges, lpips, got {options.perception!r}")
+    if options.jitter > 0:
+        raise ValueError(f"views of changed colours do not show one scene: expected jitter=0, got {options.jitter}")
+    if options.match_weight > 0:
+        raise ValueError("a Gaussian head is trained on a network that stays as it is: expected match_weight=0")
+    if options.sharding == "fsdp":
+        raise ValueError("a Gaussian head is too small to be sharded: expected sharding='ddp'")
 
 
 def options_to_json(options: TrainOptions) -> str:

@@ -24,8 +24,8 @@ from anyview.training.augment import mirror_scenes
 from anyview.training.config import TrainOptions
 from anyview.training.gaussian_head import GaussianReader, GaussianReading
 from anyview.training.gaussian_losses import color_loss, edge_loss, shape_loss
-from anyview.training.objective import Terms
 from anyview.training.samples import Sample, Source
+from anyview.training.step import Terms
 from anyview.training.validation import Evaluator, Validation, to_device
 from anyview.types import Cameras, Gaussians, TrueViews
 
