@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anyview.geometry.alignment import umeyama
+from anyview.geometry.alignment import align_trajectories, umeyama
 from anyview.geometry.camera import focal_lengths, pixel_centers, unproject_pixels
 from anyview.geometry.harmonics import harmonics_of_colors, rotate_harmonics
 from anyview.geometry.pose import (
@@ -142,3 +142,12 @@ def known_pose_scale(
     """Scale from predicted to known camera positions, within [1/3, 3]; 1 where positions cannot tell."""
     similarity, determined = umeyama(camera_centers(predicted), camera_centers(known))
     return torch.where(determined, similarity.scale.clamp(1 / 3, 3), 1.0)
+
+
+def in_predicted_frame(known: Cameras, predicted: Cameras) -> Cameras:
+    """Known cameras (batch, views) in the frame and scale of predicted ones."""
+    poses = [
+        align_trajectories(own, target).similarity.apply_to_poses(own)
+        for own, target in zip(known.world_to_camera, predicted.world_to_camera, strict=True)
+    ]
+    return Cameras(torch.stack(poses), known.intrinsics)
