@@ -171,7 +171,8 @@ _TINY = NetworkConfig(
 )
 
 _SMALL = ((84, 84), (70, 98), (98, 70))
-_NANO: NetworkConfig = find_preset("da3-nano").config  # type: ignore[assignment]
+# Its Gaussian head has a recipe of its own.
+_NANO: NetworkConfig = replace(find_preset("da3-nano").config, gaussians=None)  # type: ignore[type-var, assignment]
 
 RECIPES: dict[str, TrainOptions] = {
     "nano": TrainOptions(
@@ -319,7 +320,8 @@ RECIPES: dict[str, TrainOptions] = {
     ),
 }
 """Runs worth repeating: `nano` trains the bundled model on a processor and `nano-gpu` on a GPU, `student` a larger one,
-`finetune` adapts a published one to one's own pictures, `tiny` serves tests."""
+`finetune` adapts a published one to one's own pictures, `gaussians` gives the bundled one a Gaussian head, `tiny` serves
+tests."""
 
 
 def find_recipe(name: str, **changes: object) -> TrainOptions:
