@@ -172,7 +172,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=16, help="of each kind")
     parser.add_argument("--side", type=int, default=112, help="of the square pictures, a multiple of 14")
     parser.add_argument("--unit", choices=["poses", "truth"], default="poses")
-    parser.add_argument("--steps", type=int, default=0, help="of fitting Gaussians to the shown pictures; 0: no such row")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="of fitting Gaussians to the shown pictures; 0: no such row"
+    )
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 

@@ -55,7 +55,8 @@ def read(path) -> dict[str, np.ndarray]:
         "opacities": parts["alphas"][:, 0] / 255,
         "colors": 0.5 + C0 * (parts["colors"] / 255 - 0.5) / 0.15,
         "scales": np.exp(parts["scales"] / 16 - 10),
-        "rotations": FLIP[:, None] * matrix_from_quaternion_xyzw(torch.from_numpy(np.concatenate([xyz, w], -1))).numpy(),
+        "rotations": FLIP[:, None]
+        * matrix_from_quaternion_xyzw(torch.from_numpy(np.concatenate([xyz, w], -1))).numpy(),
         "harmonics": (parts["harmonics"].reshape(count, rest, 3).transpose(0, 2, 1) - 128) / 128,
     }
 
@@ -90,7 +91,9 @@ def test_the_point_is_where_the_scene_fits(room, tmp_path):
     far = dataclasses.replace(room, gaussians=some_gaussians(0, reach=1000.0))
     (path,) = export(far, tmp_path, "spz")["spz"]
     assert np.abs(read(path)["positions"] - far.gaussians.means.numpy()).max() <= 2.0**-14
-    with pytest.raises(ValueError, match="spz holds positions up to 8388608, and a Gaussian is 1e\\+07 from the origin"):
+    with pytest.raises(
+        ValueError, match="spz holds positions up to 8388608, and a Gaussian is 1e\\+07 from the origin"
+    ):
         fractional_bits(torch.tensor([[1e7, 0, 0]]))
 
 

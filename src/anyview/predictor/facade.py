@@ -304,7 +304,9 @@ class DepthAnything3:
             poses = normalize_poses(cameras.world_to_camera)
             arguments["cameras"] = Cameras(poses.to(device), cameras.intrinsics.to(device))
             if options.gaussians and options.pose_frame != "network":
-                arguments["gaussian_cameras"] = Cameras(cameras.world_to_camera.to(device), arguments["cameras"].intrinsics)
+                arguments["gaussian_cameras"] = Cameras(
+                    cameras.world_to_camera.to(device), arguments["cameras"].intrinsics
+                )
         if self.abilities.nested and intrinsics is not None:
             arguments["intrinsics"] = intrinsics.to(device)
         # Tensors made in inference mode could not be edited afterwards, nor serve as targets in training.

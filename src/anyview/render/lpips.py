@@ -1,6 +1,7 @@
 """LPIPS (Zhang et al. 2018), the perceptual distance of pictures, where its package and weights are there."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -29,5 +30,11 @@ def open_lpips(device: torch.device | str = "cpu") -> Distance:
     weights = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
     if not weights.is_file():
         raise ValueError(f"LPIPS needs torchvision's VGG weights in {weights}, and they are not there")
-    network = LPIPS(net="vgg", verbose=False).eval().requires_grad_(False).to(device)
+    network = _load(LPIPS, str(device))
     return lambda one, other: network(one, other, normalize=True).flatten()
+
+
+@lru_cache(maxsize=1)
+def _load(make: Callable[..., torch.nn.Module], device: str) -> torch.nn.Module:
+    """Read the network once: there are many pictures to compare."""
+    return make(net="vgg", verbose=False).eval().requires_grad_(False).to(device)

@@ -39,6 +39,15 @@ def ssim(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 heig
     return (luminance * structure).mean().item()
 
 
+def lpips_lacks() -> str | None:
+    """Say why LPIPS cannot be computed here; None: it can."""
+    try:
+        open_lpips()
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return None
+
+
 def lpips(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
     """Compute the perceptual distance LPIPS (Zhang et al. 2018) with VGG features, of pictures from 0 to 1.
 
