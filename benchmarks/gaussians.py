@@ -1,13 +1,13 @@
-"""Novel views of a model on unseen synthetic scenes, beside what needs no Gaussian head: the table of docs/gaussians.md.
+"""Novel views of a model on unseen synthetic scenes, beside what needs no head: the table of docs/gaussians.md.
 
-    python benchmarks/gaussians.py                          # the bundled model, 16 scenes of each kind of the test split
+    python benchmarks/gaussians.py        # the bundled model, 16 scenes of each kind of the test split
     python benchmarks/gaussians.py --model runs/gaussians/model.safetensors --unit truth
 
 Six views of a scene with known cameras, four of them shown, two held out. Rows: the nearest shown view as it is; the
 colours of all shown views, moved by the model's depth (`bench.baselines`), and by the true one, which nobody has; a
 Gaussian for each pixel at the model's depth; the Gaussians of the model's head, if it has one; and these after some
-steps of fitting them to the shown pictures (``--steps``). Gaussians are drawn on the mean colour of the shown pictures,
-where holes of the warped pictures are filled from beside.
+steps of fitting them to the shown pictures (``--steps``). Holes are filled from beside, in warped pictures and in
+rendered ones alike.
 
 With ``--unit poses`` depth has the unit that the model itself finds, by its own poses beside the known ones. With
 ``--unit truth`` it gets the factor that fits the true depth best, one for each scene, which shows what Gaussians are
@@ -29,7 +29,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from anyview import DepthAnything3, PredictOptions
-from anyview.bench.baselines import nearest_views, warp_by_depth
+from anyview.bench.baselines import fill_from_beside, nearest_views, warp_by_depth
 from anyview.bench.metrics.images import psnr, ssim
 from anyview.geometry.alignment import fit_scale_l1
 from anyview.geometry.pose import camera_centers
@@ -43,6 +43,8 @@ from anyview.types import Cameras, Gaussians, TrueViews
 
 KINDS = ("room", "street", "landscape", "still_life")
 SHOWN, HELD_OUT = [0, 2, 3, 5], [1, 4]
+OPAQUE = 0.5
+"""From here on a rendered pixel says what is there."""
 
 Picture = Float[Tensor, "3 height width"]
 Metric = Callable[[Picture, Picture], float]
@@ -86,11 +88,11 @@ def answers(
     images, cameras, targets = truth.images[SHOWN], truth.cameras[SHOWN], truth.cameras[HELD_OUT]
     seen = ask(model, truth, options)
     known = truth.depth[SHOWN]
-    background = (images.float().mean((0, 1, 2)) / 255).tolist()
 
     def drawn(gaussians: Gaussians) -> UInt8[Tensor, "targets height width 3"]:
-        color = rasterize(gaussians, targets, *seen.depth.shape[1:], background=background).color
-        return (color.clamp(0, 1) * 255).round().byte()
+        rendered = rasterize(gaussians, targets, *seen.depth.shape[1:])
+        full = [behind_filled(color, alpha) for color, alpha in zip(rendered.color, rendered.alpha, strict=True)]
+        return (torch.stack(full).clamp(0, 1) * 255).round().byte()
 
     rows = {
         "nearest view": nearest_views(images, cameras, targets),
@@ -116,6 +118,15 @@ def ask(model: DepthAnything3, truth: TrueViews, options: argparse.Namespace) ->
     known = truth.depth[SHOWN]
     factor = fit_scale_l1(depth.flatten(), known.flatten(), (known > 0).float().flatten())
     return Seen(depth * factor, None if gaussians is None else nearer(gaussians, cameras, factor))
+
+
+def behind_filled(
+    color: Float[Tensor, "height width 3"], alpha: Float[Tensor, "height width"]
+) -> Float[Tensor, "height width 3"]:
+    """Put behind a picture what it shows where it is opaque, and between from beside."""
+    opaque = alpha > OPAQUE
+    behind = fill_from_beside(torch.where(opaque[..., None], color / alpha.clamp(min=OPAQUE)[..., None], 0.0), opaque)
+    return color + (1 - alpha[..., None]) * behind
 
 
 def nearer(gaussians: Gaussians, cameras: Cameras, factor: Float[Tensor, ""]) -> Gaussians:

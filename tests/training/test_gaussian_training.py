@@ -1,4 +1,4 @@
-"""A Gaussian head is trained on a network that stays as it is: what moves, what it is compared with, what is refused."""
+"""A Gaussian head is trained on a network that stays as it is: what moves, what is compared, what is refused."""
 
 import json
 import os
@@ -139,7 +139,7 @@ def test_networks_keep_the_head_that_they_have(start):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     again: Network = with_gaussian_head(network, HEAD, 1)
     assert all(torch.equal(value, before[name]) for name, value in again.state_dict().items())
-    with pytest.raises(ValueError, match="expected a Gaussian head as .*degree=2.*, and the network has .*degree=1"):
+    with pytest.raises(ValueError, match=r"expected a Gaussian head as .*degree=2.*, and the network has .*degree=1"):
         with_gaussian_head(network, replace(HEAD, degree=2), 0)
 
 

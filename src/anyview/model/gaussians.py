@@ -2,8 +2,9 @@
 
 Two steps are not what one would write down from first principles: depth serves as distance along the ray, and the
 quaternion is composed in a permuted order. The published weights were trained through them, so they stay, each in its
-own function. Heads of our own are read plainly (`GaussianConfig.reading`): z-depth, which the head multiplies; a rotation
-composed with the camera's; and colours that begin at the pixels' own, so that an untrained head already shows pictures.
+own function. Heads of our own are read plainly (`GaussianConfig.reading`): z-depth, which the head multiplies; a
+rotation composed with the camera's; and colours that begin at the pixels' own, so that an untrained head already shows
+pictures.
 """
 
 import torch

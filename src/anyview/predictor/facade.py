@@ -304,9 +304,8 @@ class DepthAnything3:
             poses = normalize_poses(cameras.world_to_camera)
             arguments["cameras"] = Cameras(poses.to(device), cameras.intrinsics.to(device))
             if options.gaussians and options.pose_frame != "network":
-                arguments["gaussian_cameras"] = Cameras(
-                    cameras.world_to_camera.to(device), arguments["cameras"].intrinsics
-                )
+                placed = cameras.world_to_camera.to(device), cameras.intrinsics.to(device)
+                arguments["gaussian_cameras"] = Cameras(*placed)
         if self.abilities.nested and intrinsics is not None:
             arguments["intrinsics"] = intrinsics.to(device)
         # Tensors made in inference mode could not be edited afterwards, nor serve as targets in training.

@@ -320,8 +320,8 @@ RECIPES: dict[str, TrainOptions] = {
     ),
 }
 """Runs worth repeating: `nano` trains the bundled model on a processor and `nano-gpu` on a GPU, `student` a larger one,
-`finetune` adapts a published one to one's own pictures, `gaussians` gives the bundled one a Gaussian head, `tiny` serves
-tests."""
+`finetune` adapts a published one to one's own pictures, `gaussians` gives the bundled one a Gaussian head, `tiny` is
+for tests."""
 
 
 def find_recipe(name: str, **changes: object) -> TrainOptions:
