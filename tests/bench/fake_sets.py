@@ -418,6 +418,22 @@ def write_single_sunrgbd(root: Path) -> None:
     text(root / "test.txt", *names)
 
 
+def write_single_moge(root: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    for bundle in ("NYUv2", "Sintel"):
+        folder = root / bundle / "some" / "0001"
+        picture(folder / "image.jpg", 48, 64, bundle)
+        part = np.tile(np.log(np.linspace(2, 8, 64)) / np.log(16), (48, 1))  # between near 1 and far 16
+        steps16 = np.round(1 + 65533 * part).astype(np.uint16)
+        steps16[0], steps16[1] = 0, 65535  # unknown, infinite
+        info = PngInfo()
+        info.add_text("near", "1.0")
+        info.add_text("far", "16.0")
+        Image.fromarray(steps16).save(folder / "depth.png", pnginfo=info)
+        text(folder / "meta.json", json.dumps({"intrinsics": [[0.9, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]}))
+
+
 SINGLE: Mapping[str, Callable[[Path], None]] = {
     "kitti": write_single_kitti,
     "nyu": write_single_nyu,
@@ -425,6 +441,7 @@ SINGLE: Mapping[str, Callable[[Path], None]] = {
     "eth3d": write_eth3d,
     "diode": write_single_diode,
     "sunrgbd": write_single_sunrgbd,
+    "moge": write_single_moge,
 }
 
 

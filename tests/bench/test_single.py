@@ -13,7 +13,7 @@ from anyview.bench.options import BenchOptions
 from anyview.bench.results import RunFolder
 from anyview.bench.rivals.rival import Answer, Question
 from anyview.bench.runner import find_work, run
-from anyview.bench.single import FAMILIES, Rule, counted, rule_of, subsample
+from anyview.bench.single import FAMILIES, Rule, counted, one_per_cell, rule_of, subsample
 from anyview.bench.summary import means_of_parts
 from anyview.bench.tables import comparison, read_run
 
@@ -78,7 +78,7 @@ def scored(data: str, say, folder, **options):
     return work, run(work, model, chosen, RunFolder(folder))
 
 
-@pytest.mark.parametrize("name", [name for name in fake_sets.SINGLE if name != "eth3d"])
+@pytest.mark.parametrize("name", [name for name in fake_sets.SINGLE if name not in ("eth3d", "moge")])
 def test_scaled_and_shifted_truth_scores_one(name, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
@@ -188,3 +188,57 @@ def test_eigens_list_chooses_the_pictures_of_kitti(tmp_path):
     (tmp_path / "eigen_test.txt").write_text("what is this\n")
     with pytest.raises(ValueError, match=r"eigen_test.txt: expected DATE/DRIVE/image_02/data/ID.png or DATE/DRIVE ID"):
         find_work([data], "depth", BenchOptions())
+
+
+def test_moges_bundles_are_decoded(tmp_path):
+    fake_sets.write_single_moge(tmp_path)
+    (nyu, sintel) = find_work([f"moge:{tmp_path}"], "depth", BenchOptions(depth_protocol="moge"))
+    assert (nyu.scene.name, sintel.scene.name) == ("NYUv2/0000", "Sintel/0000")
+    (frame,) = nyu.scene.frames
+    assert frame.name == "NYUv2/some/0001"
+    assert frame.intrinsics.tolist() == pytest.approx(np.array([[57.6, 0, 32], [0, 57.6, 24], [0, 0, 1]]))
+    depth = frame.read_depth()
+    assert not depth[:2].any()
+    assert depth[5].tolist() == pytest.approx(np.linspace(2, 8, 64), rel=1e-4)
+    with pytest.raises(ValueError, match="the depth protocol da2-rel has no rule for moge; it has for kitti"):
+        find_work([f"moge:{tmp_path}"], "depth", BenchOptions())
+    (tmp_path / "Sintel" / "some" / "0001" / "meta.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"meta.json: expected 3×3 intrinsics"):
+        find_work([f"moge:{tmp_path}"], "depth", BenchOptions(depth_protocol="moge"))
+
+
+def test_moges_protocol_fits_depth_robustly_and_disparity_beside_it(tmp_path):
+    """An outlier does not disturb the robust fit; scaled and shifted depth is no scaled and shifted disparity."""
+
+    def say(depth: np.ndarray) -> np.ndarray:
+        said = 3 * depth + 0.5
+        said[20:24, :8] = 40
+        return said
+
+    (tmp_path / "data").mkdir()
+    fake_sets.write_single_moge(tmp_path / "data")
+    _, outcomes = scored(f"moge:{tmp_path / 'data'}", say, tmp_path / "run", depth_protocol="moge")
+    share = 1 - 4 * 8 / (46 * 64)
+    for outcome in outcomes:
+        assert outcome.metrics["delta1"] == pytest.approx(share, abs=1e-3)
+        assert outcome.metrics["abs_rel_disparity"] > 0.01
+    assert [mean.dataset for mean in means_of_parts(outcomes)] == ["moge NYUv2", "moge Sintel"]
+
+
+def test_far_truth_is_judged_by_the_near():
+    """The nearest hundredth is at 1: what is farther than 1000 does not count."""
+    truth = np.full((10, 20), 1.0)
+    truth[0, :3] = (999, 1001, 5000)
+    inside = counted(truth, rule_of("moge", "moge"))
+    assert inside[0, :4].tolist() == [True, False, False, True]
+
+
+def test_every_cell_gives_its_middle_pixel():
+    valid = np.ones((8, 12), bool)
+    taken = one_per_cell(valid, 4)  # cells of 2 × 3: the middle column, and the first of two equal rows
+    assert np.argwhere(taken)[:4].tolist() == [[0, 1], [0, 4], [0, 7], [0, 10]]
+    assert taken.sum() == 16
+    valid[:2, :2] = False
+    assert np.argwhere(one_per_cell(valid, 4))[0].tolist() == [0, 2]
+    valid[:2, :3] = False
+    assert one_per_cell(valid, 4).sum() == 15
