@@ -17,6 +17,7 @@ from anyview.cli.demo import Demo
 from anyview.cli.models import Models
 from anyview.cli.predict import Predict
 from anyview.cli.render import Render
+from anyview.cli.serve import Serve
 from anyview.cli.stream import Stream
 from anyview.cli.synth import Synth
 from anyview.cli.train import Train
@@ -31,6 +32,7 @@ Command = (
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
 )
 
 
