@@ -1,5 +1,6 @@
 """What goes wrong by itself: processes that are killed, disks that are full, clients that go away."""
 
+import asyncio
 import errno
 import json
 import os
@@ -144,7 +145,8 @@ def test_no_job_is_lost_when_the_server_is_killed(tiny: Path, tmp_path: Path, ph
         (data / "uploads" / "half").mkdir()  # what an upload leaves that the server dies in
     finally:
         server.kill()
-        server.communicate()
+        server.wait()
+        server.stdout.close()  # which the worker still holds open
     os.kill(worker, signal.SIGCONT)
     until(lambda: not Path(f"/proc/{worker}").exists())  # it does not outlive its server
     server, address = serve_in_a_process(data, tiny)
@@ -156,7 +158,7 @@ def test_no_job_is_lost_when_the_server_is_killed(tiny: Path, tmp_path: Path, ph
         assert [sorted(entry.name for entry in (data / "jobs" / id).iterdir()) for id in ids] == [["result"]] * 2
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
+        server.communicate(timeout=60)
     assert server.returncode in (0, 130)
 
 
@@ -195,33 +197,19 @@ def test_a_client_that_goes_away_in_its_upload_leaves_nothing(live: Running):
     assert live.service.sweeper.active_uploads == set()
 
 
-def test_an_upload_that_stands_still_is_ended(make_app: MakeApp):
-    client = make_app(upload_stall_s=0.1)
+def test_an_upload_that_stands_still_is_ended(tmp_path: Path):
+    """Not through the tests' client, which gives its whole body at once."""
 
-    def body():
+    async def slowly():
         yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + picture()[:100]
-        time.sleep(1.0)
-        yield b"too late"
+        await asyncio.sleep(30)
 
-    # The client of the tests gives its whole body at once, so the waiting is the application's own.
-    import asyncio
-
-    service = service_of(client)
-
-    async def upload():
-        async def slowly():
-            yield next(chunks)
-            await asyncio.sleep(30)
-
-        chunks = body()
-        await uploads.receive(
-            slowly(), "multipart/form-data; boundary=b", None, service.folders.uploads / "x", service.options
-        )
-
-    with pytest.raises(uploads.Refused, match=r"nothing came for 0.1 s") as refusal:
-        asyncio.run(upload())
+    limits = ServeOptions(upload_stall_s=0.1, free_mib=0.0)
+    upload = uploads.receive(slowly(), "multipart/form-data; boundary=b", None, tmp_path / "x", limits)
+    with pytest.raises(uploads.Refused, match=r"nothing came for 0\.1 s") as refusal:
+        asyncio.run(upload)
     assert refusal.value.status == 408
-    assert list(service.folders.uploads.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_client_that_goes_away_from_depth_takes_its_job_along(live: Running):
@@ -324,10 +312,9 @@ def test_header_lines_have_a_limit(live: Running):
     host, port = live.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            for index in range(200):
-                connection.sendall(f"X-{index}: {'y' * 10_000}\r\n".encode())
-                time.sleep(0.001)
+        connection.settimeout(30)
+        connection.sendall(b"X: " + b"y" * 40_000)
+        assert connection.recv(100).startswith(b"HTTP/1.1 4")
     assert live.client.models()
 
 
