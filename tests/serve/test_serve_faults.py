@@ -98,7 +98,7 @@ def test_a_running_job_stops_when_it_is_cancelled(live: Running, tmp_path: Path)
 
 
 def test_a_job_that_takes_too_long_is_ended(tiny: Path, tmp_path: Path, photo: Path):
-    options = ServeOptions(data=tmp_path / "data", devices=("cpu",), free_mib=0.0, job_s=0.5, cancel_s=0.2)
+    options = ServeOptions(data=tmp_path / "data", devices=("cpu",), nice=0, free_mib=0.0, job_s=0.5, cancel_s=0.2)
     with running(options, tiny) as server:
         id, _ = start_on_held_worker(server, photo)
         failed = server.client.wait(id)
@@ -111,7 +111,7 @@ def serve_in_a_process(data: Path, model: Path) -> tuple[subprocess.Popen[str], 
     script = "import sys; from anyview.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["serve", "--port", "0", "--data", str(data), "--models", str(model), "--devices", "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-c", script, *arguments, "--free-mib", "0"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, *arguments, "--free-mib", "0", "--nice", "0"], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -172,7 +172,7 @@ def is_ready(address: str) -> bool:
 
 
 def test_a_job_that_runs_when_the_server_is_asked_to_end_waits_for_the_next(tiny: Path, tmp_path: Path, photo: Path):
-    options = ServeOptions(data=tmp_path / "data", devices=("cpu",), free_mib=0.0)
+    options = ServeOptions(data=tmp_path / "data", devices=("cpu",), nice=0, free_mib=0.0)
     with running(options, tiny) as server:
         id, _ = start_on_held_worker(server, photo)
     with running(options, tiny) as server:
