@@ -73,9 +73,10 @@ class Service:
 
     def stop(self) -> None:
         """End the threads and processes; jobs that run wait for the next server."""
-        for thread in (*self.supervisors, self.sweeper):
+        threads: list[Supervisor | Sweeper] = [*self.supervisors, self.sweeper]
+        for thread in threads:
             thread.stop()
-        for thread in (*self.supervisors, self.sweeper):
+        for thread in threads:
             thread.join()
         self.close()
 
