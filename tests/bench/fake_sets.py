@@ -418,6 +418,22 @@ def write_single_sunrgbd(root: Path) -> None:
     text(root / "test.txt", *names)
 
 
+def write_single_moge(root: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    for bundle in ("NYUv2", "Sintel"):
+        folder = root / bundle / "some" / "0001"
+        picture(folder / "image.jpg", 48, 64, bundle)
+        part = np.tile(np.log(np.linspace(2, 8, 64)) / np.log(16), (48, 1))  # between near 1 and far 16
+        steps16 = np.round(1 + 65533 * part).astype(np.uint16)
+        steps16[0], steps16[1] = 0, 65535  # unknown, infinite
+        info = PngInfo()
+        info.add_text("near", "1.0")
+        info.add_text("far", "16.0")
+        Image.fromarray(steps16).save(folder / "depth.png", pnginfo=info)
+        text(folder / "meta.json", json.dumps({"intrinsics": [[0.9, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]}))
+
+
 SINGLE: Mapping[str, Callable[[Path], None]] = {
     "kitti": write_single_kitti,
     "nyu": write_single_nyu,
@@ -425,6 +441,7 @@ SINGLE: Mapping[str, Callable[[Path], None]] = {
     "eth3d": write_eth3d,
     "diode": write_single_diode,
     "sunrgbd": write_single_sunrgbd,
+    "moge": write_single_moge,
 }
 
 
@@ -451,3 +468,16 @@ def write_transforms(root: Path, scene: str = "0a1b", count: int = 20) -> None:
         frames.append({"file_path": f"images_4/frame_{index:05d}.png", "transform_matrix": matrix})
     document = {"fl_x": 80.0, "fl_y": 80.0, "cx": 48.0, "cy": 27.0, "w": 96, "h": 54, "frames": frames}
     text(root / scene / "transforms.json", json.dumps(document))
+
+
+def write_views(root: Path, scene: str, sizes: Sequence[tuple[int, int]], folder: str = "sparse/0") -> None:
+    """A COLMAP project: pictures of any (height, width) on a ring, each with a camera of its own."""
+    model, lines, cameras = root / scene / folder, [], []
+    for index, (pose, (height, width)) in enumerate(zip(ring(len(sizes), 1.0), sizes, strict=True)):
+        name = f"{index:03d}.png"
+        picture(root / scene / "images" / name, height, width, f"{scene}{index}")
+        cameras.append(f"{index + 1} PINHOLE {width} {height} 80 80 {width / 2 + 3} {height / 2}")
+        lines += [colmap_image(index + 1, pose, index + 1, name), ""]
+    text(model / "cameras.txt", *cameras)
+    text(model / "images.txt", *lines)
+    text(model / "points3D.txt", "# none")
