@@ -6,10 +6,10 @@ import torch
 from rooms import Rooms, tiny
 
 from anyview.images.preprocess import normalize
-from anyview.training.losses import hint_loss, match_loss
-from anyview.training.matching import CENTER_GAIN, SHIFT_GAIN, TURN_GAIN, true_hints, true_matches
+from anyview.training.losses import SHIFT_WEIGHT, hint_loss, match_loss
+from anyview.training.matching import CENTER_GAIN, SHIFT_GAIN, TURN_GAIN, Matches, true_hints, true_matches
 from anyview.training.start import starting_network
-from anyview.training.step import Reader, compare, weigh
+from anyview.training.step import Reader, compare, told_shifts, weigh
 from anyview.training.targets import make_targets
 from anyview.types import Cameras
 
@@ -23,28 +23,38 @@ def wall(shift: float, depth: float = 2.0) -> tuple[torch.Tensor, Cameras]:
 
 
 def test_a_wall_moves_by_a_patch():
-    matches = true_matches(*wall(1.0))
+    matches, shift = true_matches(*wall(1.0))
     assert matches.shape == (1, 2, 8, 2)
     itself = list(range(8))
     assert matches[0, 0, :, 0].tolist() == itself
     assert matches[0, 1, :, 1].tolist() == itself
     assert matches[0, 0, :, 1].tolist() == [-1, 0, 1, 2, -1, 4, 5, 6]
     assert matches[0, 1, :, 0].tolist() == [1, 2, 3, -1, 5, 6, 7, -1]
+    assert torch.equal(shift[0, 0], torch.zeros(8, 2))
+    right = torch.tensor([[0.0, 0.25]] * 3 + [[0.0, 0.0]])  # a patch of four; what is not seen has none
+    torch.testing.assert_close(shift[0, 1], right.repeat(2, 1))
+
+
+def test_shifts_are_finer_than_patches():
+    matches, shift = true_matches(*wall(0.4))
+    assert matches[0, 1, :3, 0].tolist() == [0, 1, 2]
+    torch.testing.assert_close(shift[0, 1, :3], torch.tensor([[0.0, 0.1]] * 3))
 
 
 def test_hidden_and_unknown_patches_match_nothing():
     depth, cameras = wall(1.0)
     depth[0, 1, :14] = 1.0  # the second view has something before the upper half
     depth[0, 0, 14:] = 0.0
-    matches = true_matches(depth, cameras)
+    matches, shift = true_matches(depth, cameras)
     assert (matches[0, 0, :, 1] == -1).all()
     assert (matches[0, 0, 4:, 0] == -1).all()
     assert matches[0, 0, :4, 0].tolist() == [0, 1, 2, 3]
+    assert (shift[0, 0, 4:] == 0).all()
 
 
 def test_patches_match_both_ways_in_a_room():
     truth = Rooms().batch((3,), 2, 112, 112, 0.2)
-    matches = make_targets(truth).matches[0]
+    matches = make_targets(truth).matches.patch[0]
     there = matches[0, :, 1]
     seen = there >= 0
     assert seen.float().mean() > 0.5
@@ -76,10 +86,10 @@ def test_the_loss_by_hand(assert_close):
 def test_hints_by_hand(assert_close):
     # Two views of one row of two patches; the second view's first patch shows what the first view's second one does.
     matches = torch.tensor([[[[0, -1], [1, 0]], [[1, 0], [-1, 1]]]])
+    places = torch.tensor([[[[0.0, 0], [0, 0]], [[0.0, 0.5], [0, 0]]]])
     encoding = torch.tensor([[[0.0, 0, 0, 0, 0, 0, 1, 1, 1], [0.5, 0, -1, 0.1, 0, 0, -0.99, 1, 1]]])
-    shift, camera = true_hints(matches, encoding, rows=1)
-    assert_close(shift[0, 1, 0], SHIFT_GAIN * torch.tensor([0.0, 0.5]))
-    assert_close(shift[0, 0], torch.zeros(2, 2))
+    shift, camera = true_hints(Matches(matches, places), encoding)
+    assert_close(shift, SHIFT_GAIN * places)
     expected = torch.tensor([0.5 * CENTER_GAIN, 0, -CENTER_GAIN, -0.1 * TURN_GAIN, 0, 0])  # the nearer sign
     assert_close(camera[0], torch.stack([torch.zeros(6), expected]))
     hints = torch.zeros(1, 2, 2, 3, 8)
@@ -92,7 +102,7 @@ def test_hints_by_hand(assert_close):
     assert_close(hint_loss(hints, matches, shift, camera), torch.zeros(1))
     hints[:, 1, 1, 1, 0] += 0.5  # in one of two blocks, of one patch
     hints[:, 1, 1, 0, 2] += 0.5  # in the one block that knows, of one of two views
-    assert_close(hint_loss(hints, matches, shift, camera), torch.tensor([0.25 + 0.25]))
+    assert_close(hint_loss(hints, matches, shift, camera), torch.tensor([SHIFT_WEIGHT * 0.25 + 0.25]))
 
 
 def test_watched_similarity_is_that_of_attention(assert_close):
@@ -112,6 +122,58 @@ def test_watched_similarity_is_that_of_attention(assert_close):
     assert_close(reading.similarity[0, 0].flatten(1, 2).flatten(2), logits, 1e-5, reason="float32 sums")
     assert reading.hints.shape == (1, 2, 2, 7, 8)
     assert torch.equal(reading.hints[0, 0], seen["tokens"][0, :, :8].unflatten(0, (2, 7)))
+
+
+def test_told_shifts_stand_where_the_networks_own_would():
+    network = starting_network(tiny())
+    truth = Rooms().batch((0, 1), 2, 28, 42, 0.5)
+    targets = make_targets(truth)
+    told = told_shifts(targets, torch.tensor([False, True]))
+    assert not told.told[0].any()
+    assert torch.equal(told.told[1], targets.matches.patch[1, ..., 0] >= 0)
+    assert torch.equal(told.shift, SHIFT_GAIN * targets.matches.shift)
+
+    seen = {}
+    network.backbone.blocks[3].register_forward_hook(lambda module, inputs, output: seen.update(own=output))
+    reader = Reader(network, watches_matches=True)
+    network.backbone.blocks[4].register_forward_pre_hook(lambda module, inputs: seen.update(passed=inputs[0]))
+    pictures, known = normalize(truth.images), torch.zeros(2, dtype=torch.bool)
+    plain = reader(pictures, truth.cameras, known)
+    informed = reader(pictures, truth.cameras, known, told=told)
+    passed = seen["passed"].reshape(2, 2, 7, -1)
+    own = seen["own"].reshape(2, 2, 7, -1)
+    assert torch.equal(passed[:, :, 1:, :2][told.told], told.shift[told.told])
+    assert torch.equal(passed[:, :, 1:, :2][~told.told], own[:, :, 1:, :2][~told.told])
+    assert torch.equal(passed[:, :, 0], own[:, :, 0])
+    assert torch.equal(passed[..., 2:], own[..., 2:])
+    # What the block found by itself is what is asked of it; what follows it knows better.
+    assert torch.equal(informed.hints[:, 0], plain.hints[:, 0])
+    assert torch.equal(informed.encoding[0], plain.encoding[0])
+    assert not torch.equal(informed.encoding[1], plain.encoding[1])
+    assert torch.equal(reader(pictures, truth.cameras, known).encoding, plain.encoding)  # it is forgotten
+
+
+def test_a_step_without_maps_trains_cameras_and_matches_alone():
+    options = tiny(match_weight=1.0, hint_weight=0.5)
+    network = starting_network(options)
+    truth = Rooms().batch((0,), 2, 56, 56, 0.5)
+    targets = make_targets(truth)
+    reader = Reader(network, watches_matches=True)
+    known = torch.zeros(1, dtype=torch.bool)
+    dense = reader(normalize(truth.images), truth.cameras, known)
+    light = reader(normalize(truth.images), truth.cameras, known, dense=False)
+    assert light[:4] == (None,) * 4
+    for one, other in zip(light[4:], dense[4:], strict=True):
+        assert torch.equal(one, other)
+    terms = compare(light, targets, 0.2)
+    assert set(terms) == {"camera", "matches", "hints"}
+    torch.testing.assert_close(weigh(terms, options), terms["camera"] + 1.0 * terms["matches"] + 0.5 * terms["hints"])
+    weigh(terms, options).sum().backward()
+    without = {name for name, parameter in network.named_parameters() if parameter.grad is None}
+    # The norm stands between the blocks and the maps.
+    assert {name.removesuffix(".weight").removesuffix(".bias") for name in without if name[:4] != "head"} == {
+        "backbone.norm"
+    }
 
 
 def test_attention_learns_to_match():

@@ -48,6 +48,14 @@ def test_unknown_names_are_answered_with_the_nearest():
         ({"known_cameras": 1.5}, "known_cameras must lie between 0 and 1, got 1.5"),
         ({"average_decay": 1.0}, "average_decay must be at least 0 and below 1"),
         ({"mirror": -0.1}, "mirror must lie between 0 and 1, got -0.1"),
+        (
+            {"stages": (Stage(sizes=((56, 56),), views=(1, 2), told_matches=2.0),)},
+            "told_matches of a stage must lie between 0 and 1, got 2.0",
+        ),
+        (
+            {"stages": (Stage(sizes=((56, 56),), views=(1, 2), dense_every=0),)},
+            "dense_every of a stage must be at least 1, got 0",
+        ),
         ({"matrices": "muon", "sharding": "fsdp"}, "Muon needs whole matrices"),
         ({"match_weight": 0.5, "sharding": "fsdp"}, "match_weight needs whole blocks"),
         ({"network": None}, "expected a network to train, or start"),

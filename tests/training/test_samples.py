@@ -1,6 +1,7 @@
 """Samples follow from seed and step, keep to the budget, and never share a scene."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from rooms import tiny
@@ -51,13 +52,33 @@ def test_cameras_are_known_in_the_share_of_scenes_that_is_asked_for():
     assert not any(draw_sample(find_recipe("nano-gpu", known_cameras=0.0), 3).known_cameras)
 
 
+def test_matches_are_told_and_maps_read_as_the_stage_has_it():
+    stages = (
+        Stage(until=0.5, sizes=((56, 56),), views=(2, 2), told_matches=0.25, dense_every=4),
+        Stage(sizes=((56, 56),), views=(2, 2)),
+    )
+    options = tiny(steps=800, stages=stages, tokens_per_step=680)
+    first, last = ([draw_sample(options, step) for step in steps] for steps in (range(400), range(400, 800)))
+    told = [flag for sample in first for flag in sample.told_matches]
+    assert abs(sum(told) / len(told) - 0.25) < 0.02
+    assert not any(flag for sample in last for flag in sample.told_matches)
+    assert [sample.step for sample in first if sample.dense] == list(range(0, 400, 4))
+    assert all(sample.dense for sample in last)
+    with pytest.raises(ValueError, match="several processes train all parameters in every step: expected stages with"):
+        check_budget(options, processes=2)
+
+
 def test_processes_share_a_sample():
     sample = draw_sample(NANO, 5)
     shares = [sample.share(rank, 3) for rank in range(3)]
     assert sorted(index for share in shares for index in share.indices) == list(sample.indices)
-    known = dict(zip(sample.indices, sample.known_cameras, strict=True))
-    for share in shares:
-        assert [known[index] for index in share.indices] == list(share.known_cameras)
+    told = draw_sample(replace(NANO, stages=(replace(NANO.stages[0], told_matches=0.5),)), 5)
+    for whole, name in ((sample, "known_cameras"), (told, "told_matches")):
+        flags = dict(zip(whole.indices, getattr(whole, name), strict=True))
+        assert len(set(flags.values())) == 2
+        for rank in range(3):
+            share = whole.share(rank, 3)
+            assert [flags[index] for index in share.indices] == list(getattr(share, name))
 
 
 def test_the_budget_bounds_the_views():

@@ -20,6 +20,7 @@ from anyview.images.preprocess import normalize
 from anyview.model.checkpoint import load
 from anyview.model.config import PRESETS
 from anyview.model.network import build, initialize
+from anyview.training.config import Stage
 from anyview.training.samples import draw_sample
 from anyview.training.step import Reader, compare, weigh
 from anyview.training.targets import make_targets
@@ -89,6 +90,21 @@ def test_muon_goes_on_to_the_bit_too(tmp_path):
     assert_same(final_state(tmp_path / "parts"), state)
     assert "momentum.backbone.blocks.0.mlp.expand.weight" in state
     assert "first_moment.backbone.blocks.0.mlp.expand.weight" not in state
+
+
+def test_steps_without_maps_go_on_to_the_bit_too(tmp_path):
+    stage = Stage(sizes=((56, 56),), views=(2, 2), spread=(0.5, 0.5), told_matches=0.5, dense_every=3)
+    options = tiny(stages=(stage,), match_weight=1.0, hint_weight=1.0, matrices="muon")
+    train(options, Rooms(), tmp_path / "straight", device="cpu")
+    assert train(options, Signalling(signal.SIGTERM, 2), tmp_path / "parts", device="cpu") == "interrupted"
+    train(options, Rooms(), tmp_path / "parts", resume=True, device="cpu")
+    state = final_state(tmp_path / "straight")
+    assert_same(final_state(tmp_path / "parts"), state)
+    # Steps 0 and 3 of 4 have maps.
+    assert state["steps.head.depth_reader.output.bias"] == 2
+    assert state["steps.camera_decoder.first.bias"] == 4
+    assert ["depth" in entry for entry in entries(tmp_path / "straight")] == [True, False, False, True]
+    assert all("camera" in entry for entry in entries(tmp_path / "straight"))
 
 
 def test_half_precision_heads_agree_with_whole_ones():

@@ -26,6 +26,11 @@ class Stage:
     """Fewest and most views of a scene; each step draws a number, at most as many as the token budget holds."""
     spread: tuple[float, float] = (0.0, 1.0)
     """How far apart views are, from 0 (near) to 1 (as far as the source has them); each step draws a value."""
+    told_matches: float = 0.0
+    """Probability that a scene's matches are put into the hinted channels, where `match_weight` is above 0: what
+    follows learns to read cameras from matches before the network finds them by itself [ours]."""
+    dense_every: int = 1
+    """Of so many steps one has depth and rays; the others train cameras and matches, in half the time [ours]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +276,15 @@ def check_options(options: TrainOptions) -> None:
     Raises:
         ValueError: naming the option, what is expected and what it is.
     """
-    for name in ("steps", "log_every", "checkpoint_every", "keep_checkpoints", "validate_every", "clip", "peak_rate"):
+    for name in (
+        "steps",
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "validate_every",
+        "clip",
+        "peak_rate",
+    ):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
     if options.match_weight > 0 and options.sharding == "fsdp":
@@ -296,6 +309,11 @@ def check_options(options: TrainOptions) -> None:
     for height, width in (*sizes, options.validation_size):
         if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
             raise ValueError(f"sizes of pictures must be multiples of {PATCH}, got {height}x{width}")
+    for stage in options.stages:
+        if not 0 <= stage.told_matches <= 1:
+            raise ValueError(f"told_matches of a stage must lie between 0 and 1, got {stage.told_matches}")
+        if stage.dense_every < 1:
+            raise ValueError(f"dense_every of a stage must be at least 1, got {stage.dense_every}")
     for fewest, most in (stage.views for stage in options.stages):
         if not 1 <= fewest <= most:
             raise ValueError(f"views must be at least 1, the fewest first, got {(fewest, most)}")

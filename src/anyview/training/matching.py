@@ -5,8 +5,11 @@ heads of every block that looks at all views are told where to look [ours; docs/
 at what shows the same in each view, one at what shows the same in the first.
 """
 
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from anyview.geometry.camera import project, unproject_pixels
@@ -19,13 +22,18 @@ TOLERANCE = 0.05
 """A patch's centre is seen by another view if that has something this near to it there, in parts of the depth."""
 
 
-def true_matches(
-    depth: Float[Tensor, "batch views height width"], cameras: Cameras
-) -> Int[Tensor, "batch views patches views"]:
-    """Find the patch of every view that shows the middle of each patch; −1 where it is hidden, outside or unknown.
+class Matches(NamedTuple):
+    """Where views show the middle of each patch of each other."""
 
-    Depth 0 is unknown. A view's patch matches itself.
-    """
+    patch: Int[Tensor, "batch views patches views"]
+    """The patch of every view that shows it; −1 where it is hidden, outside or unknown. A patch matches itself."""
+    shift: Float[Tensor, "batch views patches 2"]
+    """How far down and to the right of its own place the first view shows it, in parts of the picture's height and
+    width; 0 where ``patch`` has none."""
+
+
+def true_matches(depth: Float[Tensor, "batch views height width"], cameras: Cameras) -> Matches:
+    """Find what matches by depth, of which 0 is unknown, and cameras."""
     views, height, width = depth.shape[1:]
     rows, columns = height // PATCH, width // PATCH
     middle = PATCH // 2
@@ -45,7 +53,9 @@ def true_matches(
     there = depth.flatten(2)[:, None].expand(-1, views, -1, -1).gather(-1, row * width + column)
     seen = inside & (distance > 0)[:, :, None] & ((there - far).abs() < TOLERANCE * far)
     patch = (row // PATCH) * columns + column // PATCH
-    return patch.where(seen, -1).transpose(2, 3)
+    shift = (places[:, :, 0] - pixels).flip(-1) / depth.new_tensor([height, width])
+    shift = torch.where(seen[:, :, 0, :, None], shift, 0.0)
+    return Matches(patch.where(seen, -1).transpose(2, 3), shift)
 
 
 WATCHED = 2
@@ -60,19 +70,21 @@ CENTER_GAIN, TURN_GAIN, SHIFT_GAIN = 4.0, 4.0, 2.0
 
 
 def true_hints(
-    matches: Int[Tensor, "batch views patches views"], encoding: Float[Tensor, "batch views 9"], rows: int
+    matches: Matches, encoding: Float[Tensor, "batch views 9"]
 ) -> tuple[Float[Tensor, "batch views patches 2"], Float[Tensor, "batch views 6"]]:
-    """Say what hinted channels should hold: shifts from each patch to its match in the first view, and the cameras.
-
-    Shifts are in parts of the picture's height and width.
-    """
-    columns = matches.shape[2] // rows
-    own = torch.arange(matches.shape[2], device=matches.device)
-    there = matches[..., 0].clamp(min=0)
-    shift = torch.stack([(there // columns - own // columns) / rows, (there % columns - own % columns) / columns], -1)
+    """Say what hinted channels should hold: shifts from each patch to its match in the first view, and the cameras."""
     center, turn, real = encoding[..., :3], encoding[..., 3:6], encoding[..., 6:7]
     turn = torch.where(real < 0, -turn, turn)
-    return SHIFT_GAIN * shift, torch.cat([CENTER_GAIN * center, TURN_GAIN * turn], -1)
+    return SHIFT_GAIN * matches.shift, torch.cat([CENTER_GAIN * center, TURN_GAIN * turn], -1)
+
+
+class ToldShifts(NamedTuple):
+    """Shifts that are put where the network's own would be, for patches of which they are known."""
+
+    shift: Float[Tensor, "batch views patches 2"]
+    """As `true_hints` has it."""
+    told: Bool[Tensor, "batch views patches"]
+    """Which patches are told."""
 
 
 class QueryWatch:
@@ -80,18 +92,34 @@ class QueryWatch:
 
     def __init__(self, backbone: Backbone) -> None:
         self._seen: dict[tuple[int, str], Tensor] = {}
+        self._told: ToldShifts | None = None
         self._blocks = [index for index in range(len(backbone.blocks)) if backbone.config.sees_all_views(index)]
         for index in self._blocks:
             self._keep(backbone.blocks[index], (index, "tokens"))
             attention = backbone.blocks[index].get_submodule("attention")
             self._keep(attention.get_submodule("query_norm"), (index, "query"))
             self._keep(attention.get_submodule("key_norm"), (index, "key"))
+        # After the hook that keeps what this block found by itself.
+        backbone.blocks[self._blocks[0]].register_forward_hook(self._tell)
 
     def _keep(self, norm: nn.Module, name: tuple[int, str]) -> None:
         def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
             self._seen[name] = output
 
         norm.register_forward_hook(keep)
+
+    def _tell(self, module: nn.Module, inputs: object, tokens: Tensor) -> Tensor:
+        if self._told is None:
+            return tokens
+        shift, told = self._told
+        shift, told = (F.pad(value, (0, 0, 1, 0)).flatten(1, 2) for value in (shift, told[..., None]))
+        channels = shift.shape[-1]
+        hinted = torch.where(told, shift.to(tokens.dtype), tokens[..., :channels])
+        return torch.cat([hinted, tokens[..., channels:]], -1)
+
+    def tell(self, told: ToldShifts | None) -> None:
+        """Put shifts into the channels of the tokens after the first block that looks at all views, until `clear`."""
+        self._told = told
 
     def similarity(self, views: int) -> Float[Tensor, "batch blocks heads views patches views patches"]:
         """Return the attention logits of the first `WATCHED` heads between patches.
@@ -113,5 +141,6 @@ class QueryWatch:
         return torch.stack(tokens, 1).float()
 
     def clear(self) -> None:
-        """Forget the last forward pass."""
+        """Forget the last forward pass, and what was told."""
         self._seen.clear()
+        self._told = None

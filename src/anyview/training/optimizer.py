@@ -14,7 +14,7 @@ from anyview.training.config import TrainOptions
 WITHOUT_DECAY = ("class_token", "camera_token", "position_embedding")
 
 
-_MOMENTS = {"exp_avg": "first_moment", "exp_avg_sq": "second_moment", "momentum_buffer": "momentum"}
+_MOMENTS = {"step": "steps", "exp_avg": "first_moment", "exp_avg_sq": "second_moment", "momentum_buffer": "momentum"}
 """The names that PyTorch's optimisers have for what they remember of a parameter, and ours."""
 
 
@@ -49,14 +49,14 @@ class Optimizers:
         state = self._part_of[parameter].state.get(parameter, {})
         return {ours: state[theirs] for theirs, ours in _MOMENTS.items() if theirs in state}
 
-    def make_moments(self, step: int) -> None:
-        """Make, as zeros, what the first step would make; ``step`` is the number of steps done."""
+    def make_moments(self) -> None:
+        """Make, as zeros, what the first step would make."""
         for parameter, part in self._part_of.items():
             if "momentum" in part.defaults:
                 part.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
                 continue
             part.state[parameter] = {
-                "step": torch.tensor(float(step), device=parameter.device if part.defaults["fused"] else None),
+                "step": torch.tensor(0.0, device=parameter.device if part.defaults["fused"] else None),
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }

@@ -30,6 +30,10 @@ class Sample:
     """Numbers of the scenes, which no other step has."""
     known_cameras: tuple[bool, ...]
     """For each scene, whether the network is told its cameras."""
+    told_matches: tuple[bool, ...]
+    """For each scene, whether the network is told its matches."""
+    dense: bool
+    """Whether depth and rays take part."""
     views: int
     height: int
     width: int
@@ -38,7 +42,12 @@ class Sample:
     def share(self, rank: int, processes: int) -> "Sample":
         """Return the part of the sample that one of several processes works on."""
         mine = slice(rank, None, processes)
-        return replace(self, indices=self.indices[mine], known_cameras=self.known_cameras[mine])
+        return replace(
+            self,
+            indices=self.indices[mine],
+            known_cameras=self.known_cameras[mine],
+            told_matches=self.told_matches[mine],
+        )
 
     def __str__(self) -> str:
         scenes = ", ".join(map(str, self.indices))
@@ -53,10 +62,13 @@ def draw_sample(options: TrainOptions, step: int) -> Sample:
     views = draw.randint(stage.views[0], most_views(options, stage, height, width))
     scenes = options.tokens_per_step // (views * tokens_of(height, width))
     first = step * largest_batch(options)
+    told = random.Random(f"told {options.seed} {step}")
     return Sample(
         step=step,
         indices=tuple(range(first, first + scenes)),
         known_cameras=tuple(draw.random() < options.known_cameras for _ in range(scenes)),
+        told_matches=tuple(told.random() < stage.told_matches for _ in range(scenes)),
+        dense=step % stage.dense_every == 0,
         views=views,
         height=height,
         width=width,
@@ -108,3 +120,5 @@ def check_budget(options: TrainOptions, processes: int = 1) -> None:
                     f"{processes} processes need {processes} scenes of {most} views of {height}x{width}, which take "
                     f"{processes * most * tokens} tokens and cannot fit into tokens_per_step = {budget}"
                 )
+    if processes > 1 and any(stage.dense_every > 1 for stage in options.stages):
+        raise ValueError("several processes train all parameters in every step: expected stages with dense_every=1")

@@ -79,7 +79,7 @@ class TrainState:
         """
         self.step = read_step(path)
         if self.step > 0:
-            self.optimizer.make_moments(self.step)
+            self.optimizer.make_moments()
         with torch.no_grad(), safe_open(path, framework="pt") as file:
             stored, own = set(file.keys()), dict(self.tensors())
             if stored != own.keys():

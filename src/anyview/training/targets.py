@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anyview.geometry.camera import unproject_to_world
@@ -12,7 +12,7 @@ from anyview.geometry.pose import encode_pose, rigid_inverse, rigid_transform
 from anyview.geometry.rays import rays_from_cameras
 from anyview.model.config import PATCH
 from anyview.training.losses import mean_over
-from anyview.training.matching import true_matches
+from anyview.training.matching import Matches, true_matches
 from anyview.types import Cameras, TrueViews
 
 RAYS_PER_PATCH = 8
@@ -30,8 +30,7 @@ class Targets:
     points: Float[Tensor, "batch views rows columns 3"]
     valid_points: Bool[Tensor, "batch views rows columns"]
     encoding: Float[Tensor, "batch views 9"]
-    matches: Int[Tensor, "batch views patches views"]
-    """The patch of every view that shows the middle of each patch, −1 where there is none."""
+    matches: Matches
     cameras: Cameras
     unit: Float[Tensor, " batch"]
     """Length of the targets' unit in that of the truth; NaN, as are all targets, in a scene without any depth."""

@@ -26,7 +26,7 @@ from anyview.training.journal import Journal
 from anyview.training.optimizer import learning_rate, set_learning_rate, update_average
 from anyview.training.samples import Sample, Source, check_budget, draw_sample
 from anyview.training.state import TrainState
-from anyview.training.step import compare, weigh
+from anyview.training.step import compare, told_shifts, weigh
 from anyview.training.targets import make_targets
 from anyview.training.validation import Evaluator, to_device, validate
 from anyview.types import TrueViews
@@ -153,7 +153,11 @@ class _Loop:
             targets = make_targets(truth)
             images = normalize(jitter_colors(truth.images, mine.indices, options.jitter, options.seed))
         known = torch.tensor(mine.known_cameras, device=team.device)
-        terms = compare(state.reader(images, truth.cameras, known), targets, options.confidence_weight)
+        told = None
+        if any(mine.told_matches):
+            told = told_shifts(targets, torch.tensor(mine.told_matches, device=team.device))
+        reading = state.reader(images, truth.cameras, known, told=told, dense=mine.dense)
+        terms = compare(reading, targets, options.confidence_weight)
         losses = weigh(terms, options)
         # Processes' gradients are averaged, each with its own number of scenes.
         (losses.sum() * (team.size / len(sample.indices))).backward()
@@ -180,9 +184,11 @@ class _Loop:
         done, self.unread = self.unread, []
         for step in done:
             step.check()
-        scenes = sum(step.scenes for step in done)
-        sums = self.team.sum(torch.stack([step.losses.sum(1) for step in done]).sum(0)).tolist()
-        values = {name: total / scenes for name, total in zip(done[0].names, sums, strict=True)}
+        values = {}
+        for name in dict.fromkeys(name for step in done for name in step.names):
+            having = [step for step in done if name in step.names]
+            total = self.team.sum(torch.stack([step.of(name) for step in having]).sum())
+            values[name] = total.item() / sum(step.scenes for step in having)
         norm = sum(step.norm.item() for step in done) / len(done)
         rate = learning_rate(self.options, self.state.step - 1)
         self.journal.write_step(self.state.step, {**values, "gradient_norm": norm, "rate": rate})
@@ -220,6 +226,10 @@ class _Done:
     names: tuple[str, ...]
     losses: Float[Tensor, "names batch"]
     norm: Float[Tensor, ""]
+
+    def of(self, name: str) -> Float[Tensor, ""]:
+        """Sum a term over the scenes."""
+        return self.losses[self.names.index(name)].sum()
 
     def check(self) -> None:
         finite = self.losses.isfinite().all(0).tolist()

@@ -75,15 +75,20 @@ def _read_scene(reader: nn.Module, truth: TrueViews, options: TrainOptions) -> t
     reading: Reading = reader(normalize(truth.images), truth.cameras, unknown)
     terms = compare(reading, targets, options.confidence_weight)
     losses = {"loss": weigh(terms, options).item(), **{name: value.item() for name, value in terms.items()}}
-    reading = Reading(*(value.float().cpu() for value in reading[:5]))
+    depth, confidence, rays, ray_confidence, encoding = (_first(value) for value in reading[:5])
     height, width = truth.depth.shape[-2:]
     answer = Answer(
-        depth=reading.depth[0],
-        confidence=reading.confidence[0],
-        head_cameras=decode_pose(reading.encoding[0], height, width),
-        ray_cameras=cameras_from_rays(reading.rays[0], reading.ray_confidence[0], height, width),
+        depth=depth,
+        confidence=confidence,
+        head_cameras=decode_pose(encoding, height, width),
+        ray_cameras=cameras_from_rays(rays, ray_confidence, height, width),
     )
     return answer, losses
+
+
+def _first(values: Tensor | None) -> Tensor:
+    assert values is not None, "validation reads everything"
+    return values[0].float().cpu()
 
 
 def to_device(truth: TrueViews, device: torch.device) -> TrueViews:
