@@ -1,37 +1,54 @@
-/** Asking for the server's token; api.js keeps it in the session's storage. */
+/** Logging in with the server's token. The server answers with a cookie; the page keeps nothing. */
 
-import { access, token } from "./api.js";
+import { access, ApiError, getJson, post, remove } from "./api.js";
 import { byId } from "./dom.js";
 
-/** Let requests ask for a token in a dialog: one at a time, however many were refused. */
-export function startAccess() {
-  const dialog = byId("access", HTMLDialogElement);
-  const field = byId("token", HTMLInputElement);
-  const forget = byId("forget", HTMLButtonElement);
-  /** @type {Promise<string | null> | null} */
-  let asking = null;
-  forget.hidden = !token.get();
-  forget.addEventListener("click", () => {
-    token.set("");
+/** Let refused requests ask for a token in a dialog: one at a time, however many were refused. */
+export async function startAccess() {
+  const leave = byId("leave", HTMLButtonElement);
+  leave.addEventListener("click", async () => {
+    await remove("v1/session");
     location.reload();
   });
-  access.ask = (reason) => {
-    asking ??= new Promise((resolve) => {
-      byId("access-reason", HTMLElement).textContent = reason;
-      field.value = "";
-      dialog.returnValue = "";
-      dialog.showModal();
-      dialog.addEventListener(
-        "close",
-        () => {
-          asking = null;
-          const given = dialog.returnValue === "use" ? field.value.trim() : "";
-          forget.hidden = !given;
-          resolve(given || null);
-        },
-        { once: true },
-      );
-    });
-    return asking;
-  };
+  /** @type {Promise<boolean> | null} */
+  let asking = null;
+  access.ask = () => (asking ??= logIn("This server wants an access token.").finally(() => (asking = null)));
+  const session = await getJson("v1/session");
+  leave.hidden = !(session.token_needed && session.owner);
+}
+
+/**
+ * Ask until the server accepts a token or the user gives up.
+ *
+ * @param {string} reason
+ * @returns {Promise<boolean>}
+ */
+async function logIn(reason) {
+  const token = await askForToken(reason);
+  if (!token) return false;
+  try {
+    await post("v1/session", { token });
+  } catch (error) {
+    if (error instanceof ApiError) return logIn(error.message);
+    throw error;
+  }
+  byId("leave", HTMLButtonElement).hidden = false;
+  return true;
+}
+
+/**
+ * @param {string} reason
+ * @returns {Promise<string>} Empty if the user gave up.
+ */
+function askForToken(reason) {
+  const dialog = byId("access", HTMLDialogElement);
+  const field = byId("token", HTMLInputElement);
+  byId("access-reason", HTMLElement).textContent = reason;
+  field.value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    const onClose = () => resolve(dialog.returnValue === "use" ? field.value.trim() : "");
+    dialog.addEventListener("close", onClose, { once: true });
+  });
 }

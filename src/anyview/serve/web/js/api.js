@@ -14,11 +14,11 @@
  * @property {number | null} position In the queue, from 1 on.
  * @property {string | null} error
  * @property {string} model
- * @property {number} views
- * @property {string[]} formats
+ * @property {string | null} example
+ * @property {number | null} views
  * @property {JobFile[]} files
- * @property {string | number} created
- * @property {string | number | null} expires
+ * @property {number} created Seconds since 1970.
+ * @property {number | null} expires
  */
 
 /** What the server refused, in a sentence for people. */
@@ -33,19 +33,14 @@ export class ApiError extends Error {
   }
 }
 
-const TOKEN = "anyview-token";
+/** Says that a program or our page asks, not a form on somebody else's. */
+const HEADERS = { "X-Anyview": "1" };
 
-export const token = {
-  get: () => sessionStorage.getItem(TOKEN) ?? "",
-  /** @param {string} value */
-  set: (value) => (value ? sessionStorage.setItem(TOKEN, value) : sessionStorage.removeItem(TOKEN)),
-};
-
-/** Asks the user for a token; set by the page at its start. @type {{ ask: (reason: string) => Promise<string | null> }} */
-export const access = { ask: async () => null };
+/** Asks the user for a token and logs in; set by the page at its start. @type {{ ask: () => Promise<boolean> }} */
+export const access = { ask: async () => false };
 
 /**
- * Send a request; on 401 ask for a token and try again.
+ * Send a request; on 401 let the user log in and try again.
  *
  * @param {string} path Below the page's own address.
  * @param {RequestInit} [init]
@@ -55,27 +50,14 @@ export async function send(path, init = {}) {
   for (;;) {
     let response;
     try {
-      response = await fetch(path, { ...init, headers: { ...authorization(), ...init.headers } });
+      response = await fetch(path, { ...init, headers: { ...HEADERS, ...init.headers } });
     } catch (error) {
       if (error instanceof DOMException && error.name === "AbortError") throw error;
       throw new ApiError("The server does not answer. Is it still running?", 0);
     }
     if (response.ok) return response;
-    if (!(await mayRetry(response.status))) throw refusal(response.status, await response.text(), response.headers.get("Retry-After"));
+    if (response.status !== 401 || !(await access.ask())) throw refusal(response.status, await response.text(), response.headers.get("Retry-After"));
   }
-}
-
-/** @returns {Record<string, string>} */
-function authorization() {
-  return token.get() ? { Authorization: `Bearer ${token.get()}` } : {};
-}
-
-/** @param {number} status */
-async function mayRetry(status) {
-  if (status !== 401) return false;
-  const given = await access.ask(token.get() ? "The server does not accept this token." : "This server wants an access token.");
-  if (given) token.set(given);
-  return Boolean(given);
 }
 
 /**
@@ -86,9 +68,7 @@ async function mayRetry(status) {
 function refusal(status, body, retryAfter) {
   let message = `The server answered with status ${status}.`;
   try {
-    const { detail } = JSON.parse(body);
-    if (typeof detail === "string") message = detail;
-    else if (Array.isArray(detail)) message = detail.map(({ loc, msg }) => `${loc?.at(-1) ?? "request"}: ${msg}`).join("; ");
+    message = JSON.parse(body).error ?? message;
   } catch {
     // Not JSON: a proxy in between; the status says enough.
   }
@@ -110,11 +90,15 @@ export const getBlob = async (path) => (await send(path)).blob();
  */
 export async function post(path, body) {
   const init = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
-  return (await send(path, { method: "POST", ...init })).json();
+  const response = await send(path, { method: "POST", ...init });
+  return response.status === 204 ? null : response.json();
 }
 
 /** @param {string} id */
-export const removeJob = (id) => send(`v1/jobs/${id}`, { method: "DELETE" });
+export const removeJob = (id) => remove(`v1/jobs/${id}`);
+
+/** @param {string} path */
+export const remove = (path) => send(path, { method: "DELETE" });
 
 /**
  * Upload files with options. `fetch` cannot tell how much was sent, so this is an XMLHttpRequest.
@@ -129,7 +113,7 @@ export async function uploadJob(files, options, onProgress, signal) {
   for (;;) {
     const request = await uploadOnce(files, options, onProgress, signal);
     if (request.status >= 200 && request.status < 300) return JSON.parse(request.responseText);
-    if (!(await mayRetry(request.status))) throw refusal(request.status, request.responseText, request.getResponseHeader("Retry-After"));
+    if (request.status !== 401 || !(await access.ask())) throw refusal(request.status, request.responseText, request.getResponseHeader("Retry-After"));
   }
 }
 
@@ -147,7 +131,7 @@ function uploadOnce(files, options, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", "v1/jobs");
-    for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(HEADERS)) request.setRequestHeader(name, value);
     request.upload.addEventListener("progress", (event) => onProgress(event.total ? event.loaded / event.total : 0));
     request.addEventListener("load", () => resolve(request));
     request.addEventListener("error", () => reject(new ApiError("The upload broke off: the server closed the connection.", 0)));

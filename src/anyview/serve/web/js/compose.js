@@ -4,17 +4,22 @@ import { getJson, post, uploadJob } from "./api.js";
 import { byId, element } from "./dom.js";
 import { say, sayError } from "./messages.js";
 import { makeForm } from "./options.js";
+import { sizeText } from "./units.js";
 import { FileChooser } from "./upload.js";
 
 /**
  * @typedef {object} Model
  * @property {string} name
- * @property {string} licence
- * @property {string} [description]
- * @property {boolean} [available] Whether its weights are on the server.
+ * @property {string | null} licence
+ * @property {string} summary
+ * @property {boolean} available Whether the server offers it.
+ * @property {boolean} default
+ *
+ * @typedef {object} Format
+ * @property {string} name
+ * @property {string} description
+ * @property {boolean} available
  */
-
-const USUAL_FORMATS = ["glb", "ply", "depth_vis", "npz"];
 
 /**
  * Make the form work.
@@ -34,9 +39,12 @@ export async function startComposing(onJob) {
       send.textContent = count ? `Reconstruct from ${count} file${count > 1 ? "s" : ""}` : "Reconstruct";
     },
   );
-  const [models, options, formats, examples] = await Promise.all(["models", "options", "formats", "examples"].map((name) => getJson(`v1/${name}`)));
+  const names = ["models", "options", "formats", "examples"];
+  const [{ models }, options, formats, { examples }] = await Promise.all(names.map((name) => getJson(`v1/${name}`)));
   showModels(models);
-  const forms = { predict: makeForm(options.predict), export: makeForm(options.export) };
+  showLimits(options.limits);
+  const { properties } = options.json_schema;
+  const forms = { predict: makeForm(properties.predict), export: makeForm(properties.export) };
   byId("predict-options", HTMLElement).replaceChildren(...forms.predict.rows);
   byId("export-options", HTMLElement).replaceChildren(...forms.export.rows);
   showFormats(formats);
@@ -67,36 +75,40 @@ export async function startComposing(onJob) {
   });
 }
 
+/** @param {{ views: number, upload_mib: number, video_s: number }} limits */
+function showLimits({ views, upload_mib: mib, video_s: seconds }) {
+  byId("limits", HTMLElement).textContent = `Up to ${views} pictures, ${sizeText(mib * 2 ** 20)}, videos of ${Math.round(seconds / 60)} min`;
+}
+
 /** @param {Model[]} models */
 function showModels(models) {
   const select = byId("model", HTMLSelectElement);
-  const label = (/** @type {Model} */ { name, available }) => (available === false ? `${name} (not on this server)` : name);
-  select.replaceChildren(...models.map((model) => element("option", { value: model.name, disabled: model.available === false }, label(model))));
-  const first = models.find(({ available }) => available !== false);
-  if (first) select.value = first.name;
+  const offered = models.filter(({ available }) => available);
+  const options = offered.map((model) => element("option", { value: model.name, selected: model.default }, model.name));
+  select.replaceChildren(...options);
   const describe = () => {
-    const model = models.find(({ name }) => name === select.value);
-    byId("licence", HTMLElement).textContent = model ? [`Licence of the weights: ${model.licence}.`, model.description ?? ""].join(" ").trim() : "";
+    const model = offered.find(({ name }) => name === select.value);
+    byId("licence", HTMLElement).textContent = model ? `Licence: ${model.licence ?? "unknown"}. ${model.summary}` : "";
   };
   select.addEventListener("change", describe);
   describe();
 }
 
-/** @param {{ name: string, description?: string }[]} formats */
-function showFormats(formats) {
-  const boxes = formats.map(({ name, description }) => {
-    const box = element("input", { type: "checkbox", value: name, checked: USUAL_FORMATS.includes(name) });
+/** @param {{ formats: Format[], default: string[] }} answer */
+function showFormats({ formats, default: usual }) {
+  const boxes = formats.filter(({ available }) => available).map(({ name, description }) => {
+    const box = element("input", { type: "checkbox", value: name, checked: usual.includes(name) });
     return element("label", { title: description }, box, element("span", {}, name));
   });
   byId("formats", HTMLElement).replaceChildren(...boxes);
 }
 
 /**
- * @param {{ name: string, description?: string }[]} examples
+ * @param {{ name: string, title: string }[]} examples
  * @param {(id: string) => void} onJob
  */
 function showExamples(examples, onJob) {
-  const buttons = examples.map(({ name, description }) => {
+  const buttons = examples.map(({ name, title }) => {
     const start = async () => {
       try {
         onJob((await post(`v1/examples/${encodeURIComponent(name)}`)).id);
@@ -104,7 +116,7 @@ function showExamples(examples, onJob) {
         sayError(error);
       }
     };
-    return element("button", { type: "button", title: description, onclick: start }, name.replaceAll("_", " "));
+    return element("button", { type: "button", onclick: start }, title);
   });
   byId("examples", HTMLElement).replaceChildren(...buttons);
   byId("examples-part", HTMLElement).hidden = buttons.length === 0;

@@ -1,7 +1,7 @@
 /** Depth pictures: every pixel's value can be read, and two of them measured. */
 
 import { mapColor, quantiles, shareOf } from "./colors.js";
-import { distance, toWorld, unproject } from "./scene.js";
+import { distance, unproject } from "./scene.js";
 import { lengthText, significant } from "./units.js";
 
 /** @typedef {import("./scene.js").SceneDescription} SceneDescription */
@@ -109,9 +109,12 @@ export class DepthPictures {
    * @returns {[number, number]}
    */
   #pixelAt(event) {
-    const box = this.parts.canvas.getBoundingClientRect();
-    const within = (/** @type {number} */ share, /** @type {number} */ count) => Math.min(Math.max(Math.floor(share * count), 0), count - 1);
-    return [within((event.clientX - box.left) / box.width, this.view.width), within((event.clientY - box.top) / box.height, this.view.height)];
+    // The picture keeps its shape in the canvas's box (object-fit: contain).
+    const { left, top, width, height } = this.parts.canvas.getBoundingClientRect();
+    const scale = Math.min(width / this.view.width, height / this.view.height);
+    const within = (/** @type {number} */ offset, /** @type {number} */ room, /** @type {number} */ count) =>
+      Math.min(Math.max(Math.floor((offset - room / 2) / scale + count / 2), 0), count - 1);
+    return [within(event.clientX - left, width, this.view.width), within(event.clientY - top, height, this.view.height)];
   }
 
   /** @param {[number, number]} pixel */
@@ -145,7 +148,8 @@ export class DepthPictures {
   /** Say what is under the pointer. */
   #read() {
     if (!this.cursor || !this.#maps) {
-      this.parts.readout.textContent = "Point at a pixel to read its depth; click two to measure.";
+      const measuring = this.view.intrinsics ? "; click two to measure" : "";
+      this.parts.readout.textContent = `Point at a pixel to read its depth${measuring}.`;
       return;
     }
     const [x, y] = this.cursor;
@@ -183,7 +187,10 @@ export class DepthPictures {
       context.arc(x + 0.5, y + 0.5, size, 0, 2 * Math.PI);
       context.stroke();
     }
-    const ends = this.marks.map((pixel) => toWorld(this.view, unproject(this.view, pixel[0] + 0.5, pixel[1] + 0.5, this.#depthAt(pixel))));
+    const { view } = this;
+    if (!view.intrinsics) return;
+    const { intrinsics } = view;
+    const ends = this.marks.map((pixel) => unproject({ intrinsics }, pixel[0] + 0.5, pixel[1] + 0.5, this.#depthAt(pixel)));
     this.parts.distance.textContent = ends.length === 2 ? `Distance: ${lengthText(distance(ends[0], ends[1]), this.description.units)}` : "";
   }
 }

@@ -8,7 +8,7 @@ import { sizeText } from "./units.js";
 /** @typedef {import("./source.js").Source} Source */
 
 /** Files that only the page wants. */
-const INTERNAL = /^view\//;
+const INTERNAL = /^(view\/|thumb\.jpg$)/;
 
 /**
  * @param {Source} source
@@ -17,32 +17,16 @@ const INTERNAL = /^view\//;
 export function showDownloads(source, signal) {
   const files = source.job.files.filter(({ name }) => !INTERNAL.test(name));
   const items = files.map(({ name, size }) => {
-    const button = element("button", { type: "button", onclick: () => save(() => source.blob(name), name, button) }, name);
-    return element("li", {}, button, element("small", {}, sizeText(size)));
+    const link = element("a", { class: "button", href: source.address(name), download: name.split("/").at(-1) }, name);
+    return element("li", {}, link, element("small", {}, sizeText(size)));
   });
   byId("downloads", HTMLElement).replaceChildren(...items);
-  const all = byId("download-all", HTMLButtonElement);
-  all.addEventListener("click", () => save(() => source.archive(), `anyview-${source.job.id}.zip`, all), { signal });
+  byId("downloads-empty", HTMLElement).hidden = items.length > 0;
+  const all = byId("download-all", HTMLAnchorElement);
+  all.href = source.archive;
+  all.download = `anyview-${source.job.id}.zip`;
+  all.hidden = items.length === 0;
   showSharing(source, signal);
-}
-
-/**
- * Fetch a file and hand it to the browser's downloads. A plain link could not send the token.
- *
- * @param {() => Promise<Blob>} load
- * @param {string} name
- * @param {HTMLButtonElement} button
- */
-async function save(load, name, button) {
-  button.disabled = true;
-  try {
-    const address = URL.createObjectURL(await load());
-    element("a", { href: address, download: name.split("/").at(-1) }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  } catch (error) {
-    sayError(error);
-  }
-  button.disabled = false;
 }
 
 /**

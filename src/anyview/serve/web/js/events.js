@@ -1,10 +1,11 @@
-/** A job's progress as the server sends it. `EventSource` cannot send a token, so the stream is read with `fetch`. */
+/** A job's progress, as the server sends it. */
 
-import { getJson, send } from "./api.js";
+import { getJson } from "./api.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
 const ENDED = new Set(["done", "failed", "cancelled"]);
+const RETRY_MS = 1000;
 
 /** @param {Job} job */
 export const hasEnded = (job) => ENDED.has(job.state);
@@ -18,47 +19,32 @@ export const hasEnded = (job) => ENDED.has(job.state);
  * @returns {Promise<Job>} Its last state.
  */
 export async function followJob(id, onJob, signal) {
-  let job = await getJson(`v1/jobs/${id}`);
-  onJob(job);
-  while (!hasEnded(job)) {
-    const response = await send(`v1/jobs/${id}/events`, { signal, headers: { Accept: "text/event-stream" } });
-    try {
-      for await (const data of readEvents(response)) {
-        job = JSON.parse(data);
-        onJob(job);
-        if (hasEnded(job)) return job;
-      }
-    } catch (error) {
-      if (signal.aborted) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 500));
+  for (;;) {
+    const job = /** @type {Job} */ (await getJson(`v1/jobs/${id}`)); // also lets the user log in, and knows missing jobs
+    if (signal.aborted) throw signal.reason;
+    onJob(job);
+    if (hasEnded(job)) return job;
+    const last = await readStream(id, onJob, signal);
+    if (last) return last;
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
-  return job;
 }
 
 /**
- * The data of each server-sent event.
- *
- * @param {Response} response
- * @returns {AsyncGenerator<string>}
+ * @param {string} id
+ * @param {(job: Job) => void} onJob
+ * @param {AbortSignal} signal
+ * @returns {Promise<Job | null>} The last state; null if the stream broke before.
  */
-async function* readEvents(response) {
-  if (!response.body) return;
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let buffer = "";
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      buffer += value.replaceAll("\r", "");
-      const blocks = buffer.split("\n\n");
-      buffer = blocks.pop() ?? "";
-      for (const block of blocks) {
-        const data = block.split("\n").filter((line) => line.startsWith("data:"));
-        if (data.length) yield data.map((line) => line.slice(5).trimStart()).join("\n");
-      }
-    }
-  } finally {
-    await reader.cancel().catch(() => {}); // the stream broke: nothing is left to cancel
-  }
+function readStream(id, onJob, signal) {
+  const stream = new EventSource(`v1/jobs/${id}/events`);
+  return new Promise((/** @type {(job: Job | null) => void} */ resolve, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    stream.addEventListener("error", () => resolve(null));
+    stream.addEventListener("job", ({ data }) => {
+      const job = /** @type {Job} */ (JSON.parse(data));
+      onJob(job);
+      if (hasEnded(job)) resolve(job);
+    });
+  }).finally(() => stream.close());
 }

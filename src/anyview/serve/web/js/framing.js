@@ -3,18 +3,19 @@
 import * as THREE from "../vendor/three.module.min.js";
 import { quantiles } from "./colors.js";
 
-/** @typedef {import("./scene.js").View} View */
+/** @typedef {import("./scene.js").PosedView} PosedView */
 /** @typedef {{ position: THREE.Vector3, quaternion: THREE.Quaternion, target: THREE.Vector3, fov: number }} Pose */
 /** @typedef {ReturnType<typeof sceneFrame>} Frame */
 
 export const OPENGL_FROM_OPENCV = new THREE.Matrix4().makeScale(1, -1, -1);
+/** Degrees, of the canvas's shorter side. */
 const OVERVIEW_FOV = 50;
 
 /**
  * Where the scene is, how large, which way is up (as the cameras stand on average), and how far each view sees.
  *
  * @param {import("./scene.js").Points} points
- * @param {View[]} views
+ * @param {PosedView[]} views
  */
 export function sceneFrame(points, views) {
   const axes = [0, 1, 2].map((axis) => points.positions.filter((_, index) => index % 3 === axis));
@@ -35,7 +36,7 @@ export function sceneFrame(points, views) {
 /**
  * In a view's camera, with its whole picture in sight.
  *
- * @param {View} view
+ * @param {PosedView} view
  * @param {number} depth Of the place to turn around.
  * @param {number} aspect Width of the canvas / its height.
  * @returns {Pose}
@@ -52,18 +53,21 @@ export function viewPose(view, depth, aspect) {
  * Behind the first camera and above it.
  *
  * @param {Frame} frame
- * @param {View[]} views
+ * @param {PosedView[]} views
+ * @param {number} aspect Width of the canvas / its height.
  * @returns {Pose}
  */
-export function overviewPose({ middle, extent, up }, views) {
+export function overviewPose({ middle, extent, up }, views, aspect) {
   const { position } = standing(views[0]);
   const ahead = middle.clone().sub(position).normalize();
   position.addScaledVector(ahead, -0.35 * extent).addScaledVector(up, 0.25 * extent);
+  const slope = Math.tan(THREE.MathUtils.degToRad(OVERVIEW_FOV / 2)) / Math.min(aspect, 1);
+  const fov = THREE.MathUtils.radToDeg(2 * Math.atan(slope));
   const turn = new THREE.Matrix4().lookAt(position, middle, up);
-  return { position, target: middle.clone(), quaternion: new THREE.Quaternion().setFromRotationMatrix(turn), fov: OVERVIEW_FOV };
+  return { position, target: middle.clone(), quaternion: new THREE.Quaternion().setFromRotationMatrix(turn), fov };
 }
 
-/** @param {View} view */
+/** @param {PosedView} view */
 function standing(view) {
   const [a, b, c, d] = view.world_to_camera;
   const worldToCamera = new THREE.Matrix4().set(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]);

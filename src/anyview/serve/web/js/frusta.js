@@ -3,12 +3,12 @@
 import * as THREE from "../vendor/three.module.min.js";
 import { cameraCenter, distance, toWorld, unproject } from "./scene.js";
 
-/** @typedef {import("./scene.js").View} View */
+/** @typedef {import("./scene.js").PosedView} PosedView */
 
 /**
  * How far from its centre a camera's picture is drawn: not further than neighbours stand apart, and small in the scene.
  *
- * @param {View[]} views
+ * @param {PosedView[]} views
  * @param {number} extent Of the scene.
  */
 export function frustumSize(views, extent) {
@@ -20,7 +20,7 @@ export function frustumSize(views, extent) {
 
 export class Frusta {
   /**
-   * @param {View[]} views
+   * @param {PosedView[]} views
    * @param {number} size
    */
   constructor(views, size) {
@@ -32,7 +32,7 @@ export class Frusta {
   }
 
   /**
-   * @param {View} view
+   * @param {PosedView} view
    * @param {number} hue
    */
   #frustum(view, hue) {
@@ -81,14 +81,13 @@ export class Frusta {
   }
 
   /**
-   * Hide the frusta that the viewer stands in, whose pictures would cover all.
+   * Hide all while somebody looks through one of the cameras: their pictures would cover the scene.
    *
    * @param {THREE.Vector3} eye In the world.
    */
-  hideAround(eye) {
-    this.members.forEach(({ group }, index) => {
-      group.visible = this.centers[index].distanceTo(eye) > 0.8 * this.size;
-    });
+  hideFrom(eye) {
+    const isInside = this.centers.some((center) => center.distanceTo(eye) < 0.8 * this.size);
+    for (const { group } of this.members) group.visible = !isInside;
   }
 
   /**

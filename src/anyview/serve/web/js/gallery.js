@@ -1,6 +1,6 @@
 /** Past and running jobs, newest first. */
 
-import { getBlob, getJson, removeJob } from "./api.js";
+import { getJson, removeJob } from "./api.js";
 import { byId, element } from "./dom.js";
 import { hasEnded } from "./events.js";
 import { sayError } from "./messages.js";
@@ -8,20 +8,18 @@ import { dateText } from "./units.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
-const THUMBNAIL = "view/thumb.jpg";
+const THUMBNAIL = "thumb.jpg";
 const REFRESH_MS = 3000;
 
 export class Gallery {
   #list = byId("gallery", HTMLElement);
   #timer = 0;
-  /** Addresses of thumbnails by job. @type {Map<string, string>} */
-  #pictures = new Map();
 
   /** Show the jobs, and keep them up to date while one of them is in work. */
   async open() {
     this.close();
     try {
-      const jobs = /** @type {Job[]} */ (await getJson("v1/jobs"));
+      const jobs = /** @type {Job[]} */ ((await getJson("v1/jobs")).jobs);
       this.#list.replaceChildren(...jobs.map((job) => this.#card(job)));
       byId("gallery-empty", HTMLElement).hidden = jobs.length > 0;
       if (!jobs.every(hasEnded)) this.#timer = setTimeout(() => this.open(), REFRESH_MS);
@@ -39,8 +37,10 @@ export class Gallery {
     const state = { queued: "waiting", running: `${Math.round(100 * job.progress)} %`, done: "", failed: "failed", cancelled: "cancelled" }[job.state];
     const picture = element("div", { class: "thumbnail" }, state);
     const views = job.views ? `${job.views} view${job.views > 1 ? "s" : ""}, ` : "";
-    const link = element("a", { href: `#/jobs/${job.id}` }, picture, element("span", {}, `${views}${job.model}`), element("small", {}, dateText(job.created)));
-    if (job.state === "done") this.#addPicture(job, picture);
+    const link = element("a", { href: `#/jobs/${job.id}` }, picture, element("span", {}, `${job.example ? `${job.example}, ` : ""}${views}${job.model}`), element("small", {}, dateText(job.created)));
+    if (job.files.some(({ name }) => name === THUMBNAIL)) {
+      picture.append(element("img", { src: `v1/jobs/${job.id}/files/${THUMBNAIL}`, alt: "", loading: "lazy" }));
+    }
     const remove = async () => {
       try {
         await removeJob(job.id);
@@ -51,20 +51,5 @@ export class Gallery {
     };
     const button = element("button", { type: "button", class: "quiet", "aria-label": `Delete the result of ${dateText(job.created)}`, onclick: remove }, "✕");
     return element("li", {}, link, ...(hasEnded(job) ? [button] : []));
-  }
-
-  /**
-   * @param {Job} job
-   * @param {HTMLElement} box
-   */
-  async #addPicture(job, box) {
-    if (!job.files.some(({ name }) => name === THUMBNAIL)) return;
-    try {
-      const address = this.#pictures.get(job.id) ?? URL.createObjectURL(await getBlob(`v1/jobs/${job.id}/files/${THUMBNAIL}`));
-      this.#pictures.set(job.id, address);
-      box.replaceChildren(element("img", { src: address, alt: `First picture of ${job.model}'s result` }));
-    } catch (error) {
-      box.textContent = "no picture";
-    }
   }
 }

@@ -68,9 +68,9 @@ async function openShared(token, signal) {
 }
 
 startMessages();
-startAccess();
 addEventListener("hashchange", () => {
   say("");
   route();
 });
+startAccess().catch(sayError);
 route();

@@ -68,6 +68,15 @@ export class PointCloud {
     };
   }
 
+  /**
+   * The share of points, in percent, that a threshold of confidence hides.
+   *
+   * @param {number} threshold
+   */
+  percentBelow(threshold) {
+    return Math.max(this.percentiles.findIndex((value) => value >= threshold), 0);
+  }
+
   /** @param {number} size Of a point, in pixels of the picture it comes from. */
   setSize(size) {
     this.uniforms.size.value = size;

@@ -6,7 +6,7 @@ import { byId, element } from "./dom.js";
 import { showDownloads } from "./downloads.js";
 import { listenToKeys } from "./keyboard.js";
 import { sayError } from "./messages.js";
-import { readPoints } from "./scene.js";
+import { isPosed, readPoints } from "./scene.js";
 import { significant, unitName } from "./units.js";
 import { Viewer } from "./viewer.js";
 
@@ -23,14 +23,15 @@ export async function showResult(source, signal) {
   const scene = /** @type {SceneDescription} */ (await source.json("view/scene.json"));
   byId("result-title", HTMLElement).textContent = `${scene.views.length} view${scene.views.length > 1 ? "s" : ""} with ${source.job.model}`;
   byId("result-units", HTMLElement).textContent = `Lengths in ${scene.metric ? "metres" : unitName(scene.units)}.`;
+  byId("notes", HTMLElement).replaceChildren(...scene.notes.map((note) => element("li", {}, note)));
   showDownloads(source, signal);
   showRemoval(source, signal);
   const pictures = await Promise.all(scene.views.map(async ({ image }) => source.blob(image)));
   const depth = makeDepthPictures(source, scene, pictures, signal);
-  const viewer = scene.points ? await makeViewer(source, scene, pictures, signal) : null;
+  const viewer = await makeViewer(source, scene, pictures, signal);
   if (signal.aborted) return;
   const tabs = makeTabs(viewer, depth, signal);
-  showStrip(scene, pictures, signal, (index) => {
+  showStrip(source, scene, (index) => {
     if (tabs.shown() === "depth") depth.show(index).catch(sayError);
     else viewer?.flyToView(index);
   });
@@ -41,14 +42,17 @@ export async function showResult(source, signal) {
  * @param {SceneDescription} scene
  * @param {Blob[]} pictures
  * @param {AbortSignal} signal
+ * @returns {Promise<Viewer | null>} None for results without cameras.
  */
 async function makeViewer(source, scene, pictures, signal) {
-  const points = readPoints(await source.bytes(/** @type {{ file: string }} */ (scene.points).file));
+  const views = scene.views.filter(isPosed);
+  if (!scene.points || views.length < scene.views.length) return null;
+  const points = readPoints(await source.bytes(scene.points.file));
   // A canvas whose drawing context was disposed of cannot have another.
   const canvas = element("canvas", { id: "stage-canvas", tabindex: 0, role: "application", "aria-label": "3D view; its keys are listed beside it" });
   byId("stage-canvas", HTMLCanvasElement).replaceWith(canvas);
   if (signal.aborted) return null;
-  const viewer = new Viewer(canvas, byId("measure-label", HTMLElement), scene, points);
+  const viewer = new Viewer(canvas, byId("measure-label", HTMLElement), views, scene.units, points);
   signal.addEventListener("abort", () => viewer.dispose());
   pictures.forEach(async (picture, index) => {
     viewer.frusta.setPicture(index, await createImageBitmap(picture, { resizeWidth: 256, resizeQuality: "medium" }));
@@ -73,6 +77,7 @@ function makeControls(viewer, source, scene, signal) {
 
   const sure = byId("sure", HTMLInputElement);
   byId("sure-part", HTMLElement).hidden = !scene.views[0].confidence;
+  sure.valueAsNumber = viewer.cloud.percentBelow(scene.points?.confidence_threshold ?? 0);
   const hide = () => {
     const least = viewer.cloud.hideLeastSure(scene.views[0].confidence ? sure.valueAsNumber : 0);
     byId("sure-value", HTMLElement).textContent = least ? `${sure.value} % (confidence below ${significant(least)})` : "none";
@@ -183,17 +188,15 @@ function makeTabs(viewer, depth, signal) {
 }
 
 /**
+ * @param {Source} source
  * @param {SceneDescription} scene
- * @param {Blob[]} pictures
- * @param {AbortSignal} signal
  * @param {(index: number) => void} onView
  */
-function showStrip(scene, pictures, signal, onView) {
-  const addresses = pictures.map((picture) => URL.createObjectURL(picture));
-  signal.addEventListener("abort", () => addresses.forEach((address) => URL.revokeObjectURL(address)));
-  const buttons = scene.views.map(({ name }, index) => {
-    const picture = element("img", { src: addresses[index], alt: "" });
-    return element("button", { type: "button", title: `Look through the camera of ${name}`, onclick: () => onView(index) }, picture, element("span", {}, name));
+function showStrip(source, scene, onView) {
+  const buttons = scene.views.map(({ name, image }, index) => {
+    const picture = element("img", { src: source.address(image), alt: "" });
+    const title = `Look through the camera of ${name}`;
+    return element("button", { type: "button", title, onclick: () => onView(index) }, picture, element("span", {}, name));
   });
   byId("strip", HTMLElement).replaceChildren(...buttons);
 }

@@ -5,17 +5,20 @@
  * @property {string} name
  * @property {number} width
  * @property {number} height
- * @property {number[][]} intrinsics 3×3, pixels.
- * @property {number[][]} world_to_camera 4×4.
+ * @property {number[][] | null} intrinsics 3×3, pixels.
+ * @property {number[][] | null} world_to_camera 4×4.
  * @property {string} image File of the picture.
- * @property {string} depth File of float32 z-depth, row by row.
+ * @property {string} depth File of float32 z-depth, row by row; 0 where there is none.
  * @property {string | null} confidence File of float32 confidence.
+ *
+ * @typedef {View & { intrinsics: number[][], world_to_camera: number[][] }} PosedView
  *
  * @typedef {object} SceneDescription
  * @property {View[]} views
  * @property {string} units
  * @property {boolean} metric
- * @property {{ file: string, count: number } | null} points
+ * @property {string[]} notes What is worth knowing, in sentences.
+ * @property {{ file: string, count: number, confidence_threshold: number | null } | null} points
  * @property {string | null} gaussians
  * @property {string | null} mesh
  *
@@ -69,7 +72,7 @@ export function readPoints(buffer) {
 /**
  * The place in the camera's frame of a pixel at a depth.
  *
- * @param {View} view
+ * @param {{ intrinsics: number[][] }} view
  * @param {number} x Pixels from the picture's left edge; the first pixel's centre is 0.5.
  * @param {number} y
  * @param {number} depth
@@ -83,7 +86,7 @@ export function unproject({ intrinsics: [[fx, skew, cx], [, fy, cy]] }, x, y, de
 /**
  * The world's place of a point in a camera's frame: Rᵀ (p - t).
  *
- * @param {View} view
+ * @param {PosedView} view
  * @param {Triple} point
  * @returns {Triple}
  */
@@ -93,7 +96,7 @@ export function toWorld({ world_to_camera: rows }, point) {
   return [along(0), along(1), along(2)];
 }
 
-/** @param {View} view */
+/** @param {PosedView} view */
 export const cameraCenter = (view) => toWorld(view, [0, 0, 0]);
 
 /**
@@ -101,3 +104,11 @@ export const cameraCenter = (view) => toWorld(view, [0, 0, 0]);
  * @param {Triple} to
  */
 export const distance = (from, to) => Math.hypot(to[0] - from[0], to[1] - from[1], to[2] - from[2]);
+
+/**
+ * Whether a view has a camera, without which there is no space around it.
+ *
+ * @param {View} view
+ * @returns {view is PosedView}
+ */
+export const isPosed = (view) => view.intrinsics !== null && view.world_to_camera !== null;

@@ -36,8 +36,8 @@ export class Source {
     return getBlob(this.address(name));
   }
 
-  /** All files in one. */
-  archive() {
-    return getBlob(`${this.base}/archive.zip`);
+  /** Address of all files in one. */
+  get archive() {
+    return `${this.base}/archive.zip`;
   }
 }

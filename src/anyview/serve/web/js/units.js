@@ -36,8 +36,7 @@ export function sizeText(bytes) {
   return `${power ? significant(bytes) : bytes} ${names[power]}`;
 }
 
-/** @param {string | number} time ISO 8601, or seconds since 1970. */
+/** @param {number} time Seconds since 1970. */
 export function dateText(time) {
-  const date = new Date(typeof time === "number" ? 1000 * time : time);
-  return date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  return new Date(1000 * time).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }

@@ -9,18 +9,13 @@ import { Navigation } from "./navigation.js";
 import { PointCloud, pickPoint } from "./points.js";
 import { Splats } from "./splats.js";
 
-/** @typedef {import("./scene.js").SceneDescription} SceneDescription */
-/** @typedef {import("./scene.js").View} View */
+/** @typedef {import("./scene.js").PosedView} PosedView */
 /** @typedef {"points" | "mesh" | "gaussians" | "cameras" | "measurement"} Layer */
 
 const PICK_PIXELS = { mouse: 6, touch: 18 };
 
 export class Viewer {
-  /** @type {PointCloud | null} */
-  cloud = null;
   isMeasuring = false;
-  /** @type {(view: number) => void} */
-  onView = () => {};
   /** @type {(text: string) => void} */
   onHint = () => {};
   #isScheduled = false;
@@ -30,12 +25,13 @@ export class Viewer {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {HTMLElement} label Over the canvas; shows the measured distance.
-   * @param {SceneDescription} description
+   * @param {PosedView[]} views
+   * @param {string} units
    * @param {import("./scene.js").Points} points
    */
-  constructor(canvas, label, description, points) {
+  constructor(canvas, label, views, units, points) {
     this.canvas = canvas;
-    this.views = description.views;
+    this.views = views;
     this.renderer = new THREE.WebGLRenderer({ canvas, antialias: true });
     this.camera = new THREE.PerspectiveCamera();
     this.scene = new THREE.Scene();
@@ -43,10 +39,10 @@ export class Viewer {
     this.world.applyMatrix4(OPENGL_FROM_OPENCV);
     this.scene.add(this.world);
     this.navigation = new Navigation(this.camera, canvas, () => this.draw(), (event) => this.#click(event));
-    this.measurement = new Measurement(label, description.units);
-    this.frame = sceneFrame(points, description.views);
-    this.cloud = new PointCloud(points, description.views.map((view) => view.intrinsics[0][0]));
-    this.frusta = new Frusta(description.views, frustumSize(description.views, this.frame.extent));
+    this.measurement = new Measurement(label, units);
+    this.frame = sceneFrame(points, views);
+    this.cloud = new PointCloud(points, views.map((view) => view.intrinsics[0][0]));
+    this.frusta = new Frusta(views, frustumSize(views, this.frame.extent));
     this.#add("points", this.cloud);
     this.#add("cameras", this.frusta);
     this.#add("measurement", this.measurement);
@@ -56,7 +52,8 @@ export class Viewer {
     this.navigation.up.copy(this.frame.up);
     this.resizing = new ResizeObserver(() => this.#resize());
     this.resizing.observe(canvas);
-    this.navigation.place(overviewPose(this.frame, this.views));
+    this.camera.aspect = canvas.clientWidth / canvas.clientHeight || 1;
+    this.navigation.place(overviewPose(this.frame, this.views, this.camera.aspect));
     this.#resize();
   }
 
@@ -112,7 +109,7 @@ export class Viewer {
     this.camera.updateMatrixWorld();
     const background = getComputedStyle(this.canvas).backgroundColor;
     this.scene.background = new THREE.Color().setStyle(background);
-    this.frusta.hideAround(this.world.worldToLocal(this.camera.position.clone()));
+    this.frusta.hideFrom(this.world.worldToLocal(this.camera.position.clone()));
     this.renderer.render(this.scene, this.camera);
     this.measurement.placeLabel(this.#toClip(), this.canvas);
   }
@@ -133,7 +130,7 @@ export class Viewer {
 
   /** See all. */
   overview() {
-    this.navigation.flyTo(overviewPose(this.frame, this.views));
+    this.navigation.flyTo(overviewPose(this.frame, this.views, this.camera.aspect));
   }
 
   /**
@@ -143,7 +140,6 @@ export class Viewer {
    */
   flyToView(index) {
     this.navigation.flyTo(viewPose(this.views[index], this.frame.depths[index], this.camera.aspect));
-    this.onView(index);
   }
 
   /** @param {PointerEvent} event */
@@ -170,7 +166,6 @@ export class Viewer {
    * @param {number} [pixels] Radius in which a point counts.
    */
   mark(pointer = { x: 0, y: 0 }, pixels = PICK_PIXELS.touch) {
-    if (!this.cloud) return;
     const radius = { x: (2 * pixels) / this.canvas.clientWidth, y: (2 * pixels) / this.canvas.clientHeight };
     const { points, leastConfidence } = this.cloud;
     const index = pickPoint(points, leastConfidence, this.#toClip(), pointer, radius);

@@ -33,8 +33,8 @@ export async function waitForJob(id, signal) {
 /** @param {Job} job */
 function show(job) {
   const stages = {
-    queued: job.position ? `Waiting: number ${job.position} in the queue` : "Waiting in the queue",
-    running: job.stage || "Starting",
+    queued: job.position ? `Waiting as number ${job.position} in the queue` : "Waiting in the queue",
+    running: job.stage[0].toUpperCase() + job.stage.slice(1),
     done: "Done",
     failed: "Failed",
     cancelled: "Cancelled",
