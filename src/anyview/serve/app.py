@@ -84,9 +84,7 @@ def _add_machine_routes(app: FastAPI, service: Service) -> None:
         """Send the numbers that Prometheus collects; needs a token where anything does."""
         service.gate.reader(request)
         restarts = sum(supervisor.restarts for supervisor in service.supervisors)
-        text = service.metrics.text(
-            service.store.counts(), service.sweeper.disk_bytes, service.workers_ready, restarts
-        )
+        text = service.metrics.text(service.store.counts(), service.sweeper.disk_bytes, service.workers_ready, restarts)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -78,9 +78,7 @@ def check_picture(path: Path, content: Content, name: str, *, megapixels: float)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise ValueError(f"{name} is a broken picture") from error
     if width * height > megapixels * 1e6:
-        raise ValueError(
-            f"{name} has {width}×{height} pixels, more than the {megapixels:g} million that are let in"
-        )
+        raise ValueError(f"{name} has {width}×{height} pixels, more than the {megapixels:g} million that are let in")
     return width, height
 
 
@@ -91,5 +89,5 @@ def shown_name(given: str) -> str:
     stem, dot, suffix = words.rpartition(".")
     if not dot or len(suffix) > 5:
         stem, suffix = words, ""
-    stem = stem[: LONGEST_NAME - len(suffix)].strip("._-") or "file"
+    stem = stem[: LONGEST_NAME - len(suffix) - 1].strip("._-") or "file"
     return f"{stem}.{suffix}" if suffix else stem

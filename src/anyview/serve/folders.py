@@ -107,9 +107,7 @@ class Folders:
     def inputs_of(self, job: Job) -> tuple[Input, ...]:
         """List what was uploaded, in its order."""
         paths = sorted(self.inputs(job.id).iterdir()) if job.names else []
-        return tuple(
-            Input(path, kind_of(path), name) for path, name in zip(paths, job.names, strict=True)
-        )
+        return tuple(Input(path, kind_of(path), name) for path, name in zip(paths, job.names, strict=True))
 
     def take_result(self, job: Job) -> list[StoredFile]:
         """Make what a job has written its result; the last step, in one piece."""

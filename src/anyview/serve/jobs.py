@@ -192,9 +192,7 @@ class JobStore:
     def progress(self, id: str, stage: str, fraction: float) -> None:
         """Note how far a running job is."""
         with self._change() as execute:
-            execute(
-                "UPDATE jobs SET stage = ?, progress = ? WHERE id = ? AND state = 'running'", (stage, fraction, id)
-            )
+            execute("UPDATE jobs SET stage = ?, progress = ? WHERE id = ? AND state = 'running'", (stage, fraction, id))
 
     def finish(
         self,

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SMALL_BODY = 64 * 1024
@@ -41,10 +42,6 @@ Count = Callable[[str, str, int, float], None]
 """Called with method, route, status and seconds of each request."""
 
 
-class TooLarge(Exception):
-    """A body that is larger than it may be."""
-
-
 class Guard:
     """Outermost layer of the application."""
 
@@ -58,12 +55,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, begun = time.perf_counter(), 500, False
+        started, status = time.perf_counter(), 500
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status, begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                status, begun = message["status"], True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -77,12 +74,7 @@ class Guard:
             if scope["path"] in UPLOADS:
                 await self._app(scope, receive, send_guarded)
                 return
-            try:
-                await self._app(scope, _limited(receive), send_guarded)
-            except TooLarge:
-                if begun:
-                    raise
-                await _answer(send_guarded, 413, f"a body may have at most {SMALL_BODY} bytes here")
+            await self._app(scope, _limited(receive), send_guarded)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._count(scope["method"], route, status, time.perf_counter() - started)
@@ -96,7 +88,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > SMALL_BODY:
-            raise TooLarge
+            raise HTTPException(413, f"a body may have at most {SMALL_BODY} bytes here")
         return message
 
     return receive_limited

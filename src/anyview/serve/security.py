@@ -97,7 +97,7 @@ def is_same_origin(request: Request) -> bool:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site is not None:
         return site == "same-origin"
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host", "")
+    return origin is not None and origin.partition("://")[2] == request.headers.get("host", "")
 
 
 def known_hosts(options: ServeOptions) -> Callable[[str], bool]:
@@ -110,7 +110,10 @@ def known_hosts(options: ServeOptions) -> Callable[[str], bool]:
     known = {name.lower().rstrip(".") for name in names}
 
     def is_known(header: str) -> bool:
-        name = urlsplit(f"//{header}").hostname if header.isprintable() else None
+        try:
+            name = urlsplit(f"//{header}").hostname
+        except ValueError:  # brackets that are not closed
+            return False
         if name is None:
             return False
         try:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from anyview.serve import worker
 from anyview.serve.folders import Folders
@@ -169,7 +168,9 @@ class Supervisor(threading.Thread):
         self._process.join()
         code = self._process.exitcode or 0
         self.ready = False
-        why = f"signal {-code}: killed, by the system perhaps, for want of memory" if code == -9 else f"exit code {code}"
+        why = (
+            f"signal {-code}: killed, by the system perhaps, for want of memory" if code == -9 else f"exit code {code}"
+        )
         return worker.Ended(error=f"the worker process ended in the middle of the job ({why})")
 
     def _finish(self, job: Job, outcome: worker.Ended) -> None:

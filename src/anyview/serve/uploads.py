@@ -15,7 +15,7 @@ from anyview.serve.options import MIB, ServeOptions
 
 OPTIONS_BYTES = 512 * 1024
 """Largest `options` field: the cameras of some hundred pictures."""
-HEADER_BYTES = 8 * 1024
+HEADER_BYTES = 4096
 """Headers of one part."""
 MOST_FIELDS = 4
 """Parts that are no files."""

@@ -151,9 +151,7 @@ class Worker:
 
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None  # before the next one needs the memory
-            model = DepthAnything3.from_pretrained(
-                self._models[name], device=self._device, offline=True, progress=tell
-            )
+            model = DepthAnything3.from_pretrained(self._models[name], device=self._device, offline=True, progress=tell)
             self._loaded = (name, model)
         return self._loaded[1]
 
