@@ -1,6 +1,6 @@
 /** Logging in with the server's token. The server answers with a cookie; the page keeps nothing. */
 
-import { access, ApiError, getJson, post, remove } from "./api.js";
+import { access, ApiError, getJson, openSession, remove } from "./api.js";
 import { byId } from "./dom.js";
 
 /** Let refused requests ask for a token in a dialog: one at a time, however many were refused. */
@@ -27,7 +27,7 @@ async function logIn(reason) {
   const token = await askForToken(reason);
   if (!token) return false;
   try {
-    await post("v1/session", { token });
+    await openSession(token);
   } catch (error) {
     if (error instanceof ApiError) return logIn(error.message);
     throw error;

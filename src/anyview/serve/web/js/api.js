@@ -40,25 +40,51 @@ const HEADERS = { "X-Anyview": "1" };
 export const access = { ask: async () => false };
 
 /**
- * Send a request; on 401 let the user log in and try again.
+ * Send a request.
  *
  * @param {string} path Below the page's own address.
  * @param {RequestInit} [init]
  * @returns {Promise<Response>} One with a status of success.
  */
-export async function send(path, init = {}) {
+async function sendOnce(path, init = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...init, headers: { ...HEADERS, ...init.headers } });
+  } catch {
+    throw new ApiError("The server does not answer. Is it still running?", 0);
+  }
+  if (!response.ok) throw refusal(response.status, await response.text(), response.headers.get("Retry-After"));
+  return response;
+}
+
+/**
+ * Send a request; on 401 let the user log in and try again.
+ *
+ * @param {string} path
+ * @param {RequestInit} [init]
+ * @returns {Promise<Response>}
+ */
+async function send(path, init) {
   for (;;) {
-    let response;
     try {
-      response = await fetch(path, { ...init, headers: { ...HEADERS, ...init.headers } });
+      return await sendOnce(path, init);
     } catch (error) {
-      if (error instanceof DOMException && error.name === "AbortError") throw error;
-      throw new ApiError("The server does not answer. Is it still running?", 0);
+      if (!(error instanceof ApiError && error.status === 401 && (await access.ask()))) throw error;
     }
-    if (response.ok) return response;
-    if (response.status !== 401 || !(await access.ask())) throw refusal(response.status, await response.text(), response.headers.get("Retry-After"));
   }
 }
+
+/**
+ * @param {unknown} [body]
+ * @returns {RequestInit}
+ */
+function posting(body) {
+  if (body === undefined) return { method: "POST" };
+  return { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+}
+
+/** @param {string} token Becomes a cookie. */
+export const openSession = (token) => sendOnce("v1/session", posting({ token }));
 
 /**
  * @param {number} status
@@ -88,11 +114,7 @@ export const getBlob = async (path) => (await send(path)).blob();
  * @param {string} path
  * @param {unknown} [body] Sent as JSON.
  */
-export async function post(path, body) {
-  const init = body === undefined ? {} : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
-  const response = await send(path, { method: "POST", ...init });
-  return response.status === 204 ? null : response.json();
-}
+export const post = async (path, body) => (await send(path, posting(body))).json();
 
 /** @param {string} id */
 export const removeJob = (id) => remove(`v1/jobs/${id}`);

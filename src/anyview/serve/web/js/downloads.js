@@ -24,7 +24,7 @@ export function showDownloads(source, signal) {
   byId("downloads-empty", HTMLElement).hidden = items.length > 0;
   const all = byId("download-all", HTMLAnchorElement);
   all.href = source.archive;
-  all.download = `anyview-${source.job.id}.zip`;
+  all.download = "anyview.zip"; // the server knows better
   all.hidden = items.length === 0;
   showSharing(source, signal);
 }

@@ -15,7 +15,7 @@ export function frustumSize(views, extent) {
   const centers = views.map(cameraCenter);
   const gaps = centers.flatMap((center, index) => centers.slice(index + 1).map((other) => distance(center, other)));
   const apart = gaps.length ? gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)] : extent;
-  return Math.min(Math.max(0.3 * apart, 0.015 * extent), 0.08 * extent);
+  return Math.min(Math.max(0.3 * apart, 0.03 * extent), 0.08 * extent);
 }
 
 export class Frusta {

@@ -4,6 +4,7 @@ import * as THREE from "../vendor/three.module.min.js";
 import { MAP_COLOR_GLSL, quantiles } from "./colors.js";
 
 /** @typedef {import("./scene.js").Points} Points */
+/** @typedef {{ x: number, y: number }} Place */
 /** @typedef {"rgb" | "depth" | "confidence"} Coloring */
 
 const COLORINGS = ["rgb", "depth", "confidence"];
@@ -42,11 +43,11 @@ export class PointCloud {
     /** Confidence at each percent, so that the slider hides shares of the points. */
     this.percentiles = quantiles(points.confidence, Array.from({ length: 101 }, (_, percent) => percent / 100));
     const [low, high] = quantiles(points.depth, [0.02, 0.98]);
-    const footprint = points.depth.map((depth, index) => depth / focalLengths[points.view[index]]);
+    this.footprint = points.depth.map((depth, index) => depth / focalLengths[points.view[index]]);
     const geometry = new THREE.BufferGeometry();
     geometry.setAttribute("position", new THREE.BufferAttribute(points.positions, 3));
     geometry.setAttribute("color", new THREE.BufferAttribute(points.colors, 3, true));
-    for (const [name, values] of Object.entries({ confidence: points.confidence, depth: points.depth, footprint })) {
+    for (const [name, values] of Object.entries({ confidence: points.confidence, depth: points.depth, footprint: this.footprint })) {
       geometry.setAttribute(name, new THREE.BufferAttribute(values, 1));
     }
     this.uniforms = {
@@ -99,47 +100,41 @@ export class PointCloud {
     return this.leastConfidence;
   }
 
+  /**
+   * The point that is seen at a place: the frontmost one drawn over it; else the one nearest to it within a radius.
+   *
+   * @param {THREE.Matrix4} toClip World to clip space.
+   * @param {Place} pointer Normalised device coordinates.
+   * @param {Place} radius Likewise.
+   * @param {Place} pixel Size of a pixel, likewise.
+   * @returns {import("./scene.js").Triple | null}
+   */
+  pick(toClip, pointer, radius, pixel) {
+    const m = toClip.elements;
+    const { positions, confidence, count } = this.points;
+    const [scale, least] = [this.uniforms.size.value * this.uniforms.pixelsPerSlope.value, this.leastConfidence];
+    let [covering, front, nearest, offset] = [-1, Infinity, -1, 1];
+    for (let index = 0; index < count; index += 1) {
+      if (confidence[index] < least) continue;
+      const x = positions[3 * index];
+      const y = positions[3 * index + 1];
+      const z = positions[3 * index + 2];
+      const w = m[3] * x + m[7] * y + m[11] * z + m[15];
+      if (w <= 0) continue;
+      const right = Math.abs((m[0] * x + m[4] * y + m[8] * z + m[12]) / w - pointer.x);
+      const up = Math.abs((m[1] * x + m[5] * y + m[9] * z + m[13]) / w - pointer.y);
+      const half = Math.max((scale * this.footprint[index]) / w, SMALLEST_PIXELS) / 2;
+      if (w < front && right < half * pixel.x && up < half * pixel.y) [covering, front] = [index, w];
+      const away = (right / radius.x) ** 2 + (up / radius.y) ** 2;
+      if (away < offset) [nearest, offset] = [index, away];
+    }
+    const best = covering >= 0 ? covering : nearest;
+    if (best < 0) return null;
+    return [positions[3 * best], positions[3 * best + 1], positions[3 * best + 2]];
+  }
+
   dispose() {
     this.object.geometry.dispose();
     this.object.material.dispose();
   }
-}
-
-/**
- * The nearest surface under a pointer: of the visible points within a radius, the one closest to the pointer among those
- * not more than 3 % behind the frontmost.
- *
- * @param {Points} points
- * @param {number} leastConfidence
- * @param {THREE.Matrix4} toClip World to clip space.
- * @param {{ x: number, y: number }} pointer Normalised device coordinates.
- * @param {{ x: number, y: number }} radius Likewise.
- * @returns {number} Index of the point; -1 if there is none.
- */
-export function pickPoint(points, leastConfidence, toClip, pointer, radius) {
-  const m = toClip.elements;
-  const { positions, confidence } = points;
-  /** @type {[index: number, offset: number, w: number][]} */
-  const near = [];
-  let front = Infinity;
-  for (let index = 0; index < points.count; index += 1) {
-    if (confidence[index] < leastConfidence) continue;
-    const x = positions[3 * index];
-    const y = positions[3 * index + 1];
-    const z = positions[3 * index + 2];
-    const w = m[3] * x + m[7] * y + m[11] * z + m[15];
-    if (w <= 0) continue;
-    const right = ((m[0] * x + m[4] * y + m[8] * z + m[12]) / w - pointer.x) / radius.x;
-    const up = ((m[1] * x + m[5] * y + m[9] * z + m[13]) / w - pointer.y) / radius.y;
-    const offset = right * right + up * up;
-    if (offset > 1) continue;
-    near.push([index, offset, w]);
-    front = Math.min(front, w);
-  }
-  let best = -1;
-  let least = Infinity;
-  for (const [index, offset, w] of near) {
-    if (w <= 1.03 * front && offset < least) [best, least] = [index, offset];
-  }
-  return best;
 }

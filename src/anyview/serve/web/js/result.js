@@ -20,6 +20,7 @@ import { Viewer } from "./viewer.js";
  * @param {AbortSignal} signal
  */
 export async function showResult(source, signal) {
+  byId("strip", HTMLElement).replaceChildren();
   const scene = /** @type {SceneDescription} */ (await source.json("view/scene.json"));
   byId("result-title", HTMLElement).textContent = `${scene.views.length} view${scene.views.length > 1 ? "s" : ""} with ${source.job.model}`;
   byId("result-units", HTMLElement).textContent = `Lengths in ${scene.metric ? "metres" : unitName(scene.units)}.`;
@@ -101,12 +102,14 @@ function makeControls(viewer, source, scene, signal) {
     viewer.draw();
   }, listen);
 
-  const extra = { mesh: scene.mesh, gaussians: scene.gaussians };
+  const splats = source.job.files.find(({ name }) => name === "gaussians.splat"); // asked for, made of depth and colour
+  const extra = { mesh: scene.mesh, gaussians: scene.gaussians ?? splats?.name ?? null };
   for (const name of /** @type {const} */ (["points", "cameras", "mesh", "gaussians"])) {
     const box = byId(`show-${name}`, HTMLInputElement);
     const file = name === "mesh" || name === "gaussians" ? extra[name] : undefined;
     box.closest("label")?.toggleAttribute("hidden", file === null);
     const toggle = async () => {
+      viewer.canvas.setAttribute("aria-busy", "true");
       try {
         if (file && box.checked && !viewer.has(name)) {
           const bytes = await source.bytes(file);
@@ -118,6 +121,7 @@ function makeControls(viewer, source, scene, signal) {
         box.checked = false;
         sayError(error);
       }
+      viewer.canvas.setAttribute("aria-busy", "false");
     };
     box.addEventListener("change", toggle, listen);
   }

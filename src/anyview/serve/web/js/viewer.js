@@ -6,7 +6,7 @@ import { OPENGL_FROM_OPENCV, overviewPose, sceneFrame, viewPose } from "./framin
 import { Frusta, frustumSize } from "./frusta.js";
 import { Measurement } from "./measure.js";
 import { Navigation } from "./navigation.js";
-import { PointCloud, pickPoint } from "./points.js";
+import { PointCloud } from "./points.js";
 import { Splats } from "./splats.js";
 
 /** @typedef {import("./scene.js").PosedView} PosedView */
@@ -166,12 +166,12 @@ export class Viewer {
    * @param {number} [pixels] Radius in which a point counts.
    */
   mark(pointer = { x: 0, y: 0 }, pixels = PICK_PIXELS.touch) {
+    const size = this.renderer.getDrawingBufferSize(new THREE.Vector2());
+    const pixel = { x: 2 / size.x, y: 2 / size.y };
     const radius = { x: (2 * pixels) / this.canvas.clientWidth, y: (2 * pixels) / this.canvas.clientHeight };
-    const { points, leastConfidence } = this.cloud;
-    const index = pickPoint(points, leastConfidence, this.#toClip(), pointer, radius);
-    if (index < 0) return this.onHint("No point of the scene is there.");
-    const [x, y, z] = points.positions.subarray(3 * index, 3 * index + 3);
-    this.onHint(this.measurement.add([x, y, z]));
+    const point = this.cloud.pick(this.#toClip(), pointer, radius, pixel);
+    if (!point) return this.onHint("No point of the scene is there.");
+    this.onHint(this.measurement.add(point));
     this.draw();
   }
 
