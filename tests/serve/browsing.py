@@ -74,8 +74,8 @@ def first_surface(prediction: Prediction) -> Mesh:
     pixels = np.arange(height * width).reshape(height, width)
     a, b, c, d = (part.ravel() for part in (pixels[:-1, :-1], pixels[:-1, 1:], pixels[1:, 1:], pixels[1:, :-1]))
     return Mesh(
-        vertices=unproject_to_world(prediction.depth[0], prediction.cameras[0]).reshape(-1, 3).numpy(),
-        faces=np.concatenate([np.stack([a, d, b], -1), np.stack([b, d, c], -1)]),
+        vertices=unproject_to_world(prediction.depth[0], prediction.cameras[0]).reshape(-1, 3).double().numpy(),
+        faces=np.concatenate([np.stack([a, d, b], -1), np.stack([b, d, c], -1)]).astype(np.int32),
         colors=prediction.images[0].reshape(-1, 3).numpy(),
     )
 

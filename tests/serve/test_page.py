@@ -250,9 +250,7 @@ def test_mesh_and_gaussians_are_drawn(visit, truth):
     assert differences[0] < min(20, 0.75 * min(differences[1:]))
     page.uncheck("#show-gaussians")
     page.check("#show-mesh")
-    mesh = visit.see()
-    assert shown(mesh) > 0.3
-    assert changed(gaussians, mesh).mean() > 0.01
+    assert difference(visit, visit.see(), 0) < 20
 
 
 def test_a_job_is_cancelled(visit, site, folder):
@@ -316,7 +314,6 @@ def test_all_is_done_by_keys(visit, truth, pictures):
         for key in keys:
             page.keyboard.press(key)
         views.append(visit.see())
-    print([changed(one, other).mean() for one, other in zip(views, views[1:], strict=False)])
     assert all(changed(one, other).mean() > 0.02 for one, other in zip(views, views[1:], strict=False))
     for key in ("1", "m", "Enter", *["ArrowLeft"] * 3, "Enter"):
         page.keyboard.press(key)
