@@ -2,46 +2,47 @@
 
     python benchmarks/streaming.py loop                 # 1,000 frames around a room: drift, loops, false loops
     python benchmarks/streaming.py memory               # peak memory for 200 and for 2,000 frames
+    python benchmarks/streaming.py memory MODEL         # of a synthetic walk for 60 and for 300 frames, with a network
     python benchmarks/streaming.py model MODEL          # a synthetic walk, with and without each ingredient
     python benchmarks/streaming.py windows MODEL        # frames/s and memory by window size
-    python benchmarks/streaming.py sequence MODEL SCENE # a real sequence with scene.json (see ../shared/data)
+
+`anyview odometry` compares real sequences with their truth. `model` keeps the walk and what it has measured in
+``--folder``. Killed and started again it goes on, also within a stream; with other weights, options or code it measures
+afresh.
 
 Injected geometry (`anyview.streaming.injected`) separates what stitching costs from what prediction costs. ATE is the
 root mean square error of the camera centres after the best similarity, also in per cent of the path's length; RPE is
-the same for the step from one frame to the next. The last line on stdout is JSON.
+the same for the step from one frame to the next. Sheets are what windows make of one surface
+(`synthetic_walk.score_surfaces`). The last line on stdout is JSON.
 """
 
 import argparse
+import hashlib
 import json
-import math
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from random import Random
+from unittest import mock
 
 import numpy as np
 import torch
 
-from anyview.bench.metrics.trajectories import score_trajectory
+from anyview.files import atomic_path
 from anyview.geometry.alignment import umeyama
-from anyview.geometry.camera import intrinsics_from_field_of_view
 from anyview.geometry.pose import camera_centers
-from anyview.images.read import read_pictures
 from anyview.options import StreamOptions
 from anyview.predictor import DepthAnything3
-from anyview.streaming import Stream, stream
+from anyview.streaming import seams, stream
 from anyview.streaming.injected import Errors, InjectedPredictor, circle_cameras, path_length
-from anyview.synth.cameras import look_at
-from anyview.synth.dataset import scene_seed
-from anyview.synth.renderer import render
-from anyview.synth.rooms import room
-from anyview.synth.world import stack_layouts
 from anyview.types import Cameras
+from synthetic_walk import load_walk, score_path, score_surfaces
 
+WALK = 300
+"""Frames of the walk with a model."""
 HEIGHT, WIDTH = 28, 42
 NOISE = Errors(depth=0.01, window_scale=0.3, rotation=0.002, position=0.005, outliers=0.05)
 DRIFT = replace(NOISE, drift=0.001)
@@ -59,26 +60,26 @@ CASES = {
 def main() -> None:
     """Measure, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["loop", "memory", "model", "windows", "sequence", "one-length", "one-window"])
+    parser.add_argument("what", choices=["loop", "memory", "model", "windows", "one-length", "one-window"])
     parser.add_argument("arguments", nargs="*")
-    parser.add_argument("--frames", type=int, default=1000)
-    parser.add_argument("--resolution", type=int, default=224)
+    parser.add_argument("--frames", type=int, help="default: 1,000; with a model 300")
+    parser.add_argument("--resolution", type=int, default=112, help="longer side that a network sees")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "anyview-streaming")
     parser.add_argument("--windows", type=int, nargs="+", default=[4, 8, 16, 32])
     options = parser.parse_args()
+    given = options.arguments
     if options.what == "loop":
-        report = measure_loops(options.frames)
+        report = measure_loops(options.frames or 1000)
     elif options.what == "memory":
-        report = measure_memory()
+        report = measure_memory(given, options.resolution, options.folder)
     elif options.what == "one-length":
-        report = measure_one_length(int(options.arguments[0]))
+        report = measure_one_length(int(given[0]), given[1:], options.resolution, options.folder)
     elif options.what == "one-window":
-        report = measure_one_window(options.arguments[0], int(options.arguments[1]), options.resolution)
+        report = measure_one_window(given[0], int(given[1]), options.resolution)
     elif options.what == "windows":
-        report = measure_windows(options.arguments[0], options.windows, options.resolution)
-    elif options.what == "model":
-        report = measure_model(options.arguments[0], options.frames, options.resolution)
+        report = measure_windows(given[0], options.windows, options.resolution)
     else:
-        report = measure_sequence(options.arguments[0], Path(options.arguments[1]), options.resolution)
+        report = measure_model(given[0], options.frames or WALK, options.resolution, options.folder)
     print(json.dumps(report))
 
 
@@ -92,7 +93,7 @@ def measure_loops(frames: int) -> dict[str, dict[str, float]]:
         with stream(truth, truth.frames(), options) as run:
             for _ in run:
                 pass
-            report[name] = score(run, truth.cameras.world_to_camera)
+            report[name] = score_path(run, truth.cameras.world_to_camera)
             report[name]["predicted_ate_percent"] = predicted_error(truth.cameras, errors.drift)
             report[name]["loops_found"] = run.report.loops_found
             report[name]["loops_believed"] = run.report.loops_believed
@@ -110,94 +111,87 @@ def predicted_error(cameras: Cameras, drift: float) -> float:
     return 100 * absolute_error(grown, centers) / path_length(cameras)
 
 
-def score(run: Stream, world_to_camera: torch.Tensor) -> dict[str, float]:
-    """Compare a finished stream's cameras with the true ones of its frames."""
-    rows = run.all_frames()
-    true = Cameras(world_to_camera[rows.index].double(), rows.intrinsics)
-    found = score_trajectory(run.scene.world_cameras(rows).world_to_camera, true.world_to_camera)
-    length = path_length(true)
-    return {
-        "frames": len(rows),
-        "path_length": length,
-        "ate": found.ate,
-        "ate_percent": 100 * found.ate / length,
-        "rpe_translation": found.rpe_translation,
-        "rpe_rotation_degrees": found.rpe_rotation,
-    }
-
-
 def absolute_error(found: torch.Tensor, true: torch.Tensor) -> float:
     """Root mean square distance after the best similarity."""
     similarity, _ = umeyama(found, true)
     return float((similarity.apply(found) - true).square().sum(-1).mean().sqrt())
 
 
-def measure_memory() -> dict[str, object]:
-    """Peak memory of processes that stream 200 and 2,000 frames."""
+def measure_memory(model: list[str], resolution: int, folder: Path) -> dict[str, object]:
+    """Peak memory of processes that stream few and many frames, without or with a model."""
+    short, long = (60, WALK) if model else (200, 2000)
+    if model:
+        load_walk(WALK, resolution, folder)  # rendering is no part of the measured processes
     peaks = {}
-    for frames in (200, 2000):
-        command = [sys.executable, __file__, "one-length", str(frames)]
+    for frames in (short, long):
+        arguments = [str(frames), *model, "--resolution", str(resolution), "--folder", str(folder)]
+        command = [sys.executable, __file__, "one-length", *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         peaks[frames] = json.loads(done.stdout.splitlines()[-1])
         say(f"{frames} frames: {peaks[frames]}")
-    return {"runs": peaks, "ratio": peaks[2000]["peak_mib"] / peaks[200]["peak_mib"]}
+    return {"runs": peaks, "ratio": peaks[long]["peak_mib"] / peaks[short]["peak_mib"]}
 
 
-def measure_one_length(frames: int) -> dict[str, float]:
+def measure_one_length(frames: int, model: list[str], resolution: int, folder: Path) -> dict[str, float]:
     """Peak memory and disk of one stream, loops included."""
-    truth = InjectedPredictor(circle_cameras(frames, HEIGHT, WIDTH, laps=1.1), HEIGHT, WIDTH, NOISE)
-    with stream(truth, truth.frames(), StreamOptions(resolution=WIDTH, keyframe_change=0.0)) as run:
+    if model:
+        predictor = load(model[0])
+        pictures = load_walk(WALK, resolution, folder).frames(frames)
+        options = StreamOptions(resolution=resolution, keyframe_change=0.0)
+    else:
+        predictor = InjectedPredictor(circle_cameras(frames, HEIGHT, WIDTH, laps=1.1), HEIGHT, WIDTH, NOISE)
+        pictures = predictor.frames()
+        options = StreamOptions(resolution=WIDTH, keyframe_change=0.0)
+    with stream(predictor, pictures, options) as run:
         for _ in run:
             pass
         report = run.report
     return {"peak_mib": report.memory_bytes / 2**20, "disk_mib": report.disk_bytes / 2**20, "frames": frames}
 
 
-def measure_model(name: str, frames: int, resolution: int) -> dict[str, dict[str, float]]:
+def measure_model(name: str, frames: int, resolution: int, folder: Path) -> dict[str, dict[str, float]]:
     """Stream a walk through a synthetic room, leaving out one ingredient at a time."""
     model = load(name)
     everything = StreamOptions(resolution=resolution, keyframe_change=0.0)
+    nothing = replace(everything, conditioning="none", blend=False, loops=False)
     variants = {
-        "all": everything,
-        "no conditioning": replace(everything, conditioning="none"),
-        "no blending": replace(everything, blend=False),
-        "no loops": replace(everything, loops=False),
+        "all": (everything, seams.CAMERA_SHARE),
+        "no conditioning": (replace(everything, conditioning="none"), seams.CAMERA_SHARE),
+        "no blending": (replace(everything, blend=False), seams.CAMERA_SHARE),
+        "no loops": (replace(everything, loops=False), seams.CAMERA_SHARE),
+        "none of the three": (nothing, seams.CAMERA_SHARE),
+        "seams by points only": (everything, 0.0),
     }
+    walk = load_walk(frames, resolution, folder)
     report = {}
-    for variant, options in variants.items():
-        pictures, cameras = synthetic_walk(frames, resolution)
-        with stream(model, pictures, options) as run:
-            for _ in run:
-                pass
-            report[variant] = score(run, cameras.world_to_camera)
-            report[variant]["frames_per_second"] = run.report.frames_per_second
-            report[variant]["loops_believed"] = run.report.loops_believed
+    for variant, (options, camera_share) in variants.items():
+        here = folder / f"{variant.replace(' ', '-')}-{fingerprint(model, frames, options)}"
+        scores = here / "scores.json"
+        if not scores.exists():
+            with (
+                mock.patch.object(seams, "CAMERA_SHARE", camera_share),
+                stream(model, walk.frames(), options, folder=here, resume=True) as run,
+            ):
+                for _ in run:
+                    pass
+                found = score_path(run, walk.cameras.world_to_camera) | score_surfaces(run, walk)
+                found["loops_found"], found["loops_believed"] = run.report.loops_found, run.report.loops_believed
+            with atomic_path(scores) as temporary:
+                temporary.write_text(json.dumps(found))
+            shutil.rmtree(here / "frames")
+        report[variant] = json.loads(scores.read_text())
         say(f"{variant}: {report[variant]}")
     return report
 
 
-def synthetic_walk(frames: int, resolution: int) -> tuple[Iterator[np.ndarray], Cameras]:
-    """Pictures along a lap and a tenth through a synthetic room, rendered as they are asked for, and their cameras."""
-    height = resolution * 3 // 4 // 14 * 14
-    world = stack_layouts([room(Random(scene_seed(0, "test", 0)))])
-    low, high = world.stand[0, :3].double(), world.stand[0, 3:6].double()
-    angle = 2 * math.pi * 1.1 * torch.arange(frames, dtype=torch.float64) / (frames - 1)
-    around = torch.stack([angle.cos(), angle.sin(), 0 * angle], -1)
-    position = (low + high) / 2 + 0.35 * (high - low) * around
-    ahead = torch.stack([-angle.sin(), angle.cos(), -0.15 + 0 * angle], -1)
-    poses = look_at(position, position + ahead + 0.7 * around, torch.zeros_like(angle)).float()
-    view = torch.tensor([2 * math.atan(math.tan(0.6) * height / resolution), 1.2]).expand(frames, 2)
-    cameras = Cameras(poses, intrinsics_from_field_of_view(view, height, resolution))
-    some = Cameras(poses[None, ::50], cameras.intrinsics[None, ::50])
-    brightness = render(world, some, height, resolution).color.clamp(max=4).mean()
-
-    def pictures() -> Iterator[np.ndarray]:
-        for index in range(frames):
-            one = Cameras(cameras.world_to_camera[None, index : index + 1], cameras.intrinsics[None, index : index + 1])
-            color = render(world, one, height, resolution).color[0, 0]
-            yield (255 * (1 - torch.exp(-0.4 * color / brightness)).clamp(0, 1).pow(1 / 2.2)).byte().numpy()
-
-    return pictures(), cameras
+def fingerprint(model: DepthAnything3, frames: int, options: StreamOptions) -> str:
+    """Name a measurement by the weights, options and code that it comes from."""
+    digest = hashlib.sha256(f"{frames} {options}".encode())
+    for tensor in model.network.state_dict().values():
+        digest.update(tensor.float().cpu().numpy().tobytes())
+    for path in sorted(Path(seams.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def measure_windows(name: str, windows: list[int], resolution: int) -> dict[int, dict[str, float]]:
@@ -228,19 +222,6 @@ def measure_one_window(name: str, window: int, resolution: int) -> dict[str, flo
         "memory_mib": report.memory_bytes / 2**20,
         "gpu_mib": report.gpu_bytes / 2**20,
     }
-
-
-def measure_sequence(name: str, folder: Path, resolution: int) -> dict[str, float]:
-    """Stream a real sequence whose true cameras stand in ``scene.json``."""
-    frames = json.loads((folder / "scene.json").read_text())["frames"]
-    true = torch.tensor([frame["w2c"] for frame in frames], dtype=torch.float64)
-    pictures = (read_pictures(folder / "images" / Path(frame["file"]).name)[0] for frame in frames)
-    options = StreamOptions(window=8, overlap=4, resolution=resolution, keyframe_change=0.0)
-    with tempfile.TemporaryDirectory() as scratch:
-        run = stream(load(name), pictures, options, folder=scratch)
-        for _ in run:
-            pass
-        return score(run, true)
 
 
 def load(name: str) -> DepthAnything3:

@@ -1,7 +1,10 @@
 """``anyview stream``: what it writes and says, resuming, and refusals in one line with nothing written."""
 
 import re
+import sys
+import urllib.request
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from anyview.cli import main
 from anyview.exporters.ply import read_ply
 from anyview.images.video import write_video
 from anyview.model.checkpoint import save
+from anyview.streaming.live import LiveViewer
 from anyview.streaming.trajectory import read_kitti, read_tum
 from box_room import render_room, room_cameras
 from filled import filled
@@ -110,4 +114,32 @@ def test_refusals(arguments, message, capsys, model, walk, tmp_path, monkeypatch
     assert (code, said) == (2, "")
     (line,) = errors
     assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_live_serves_the_stream_while_it_runs(capsys, model, walk, tmp_path, monkeypatch):
+    """Every window is shown, and the server is stopped at the end: nobody sits at this terminal."""
+    seen = []
+    really = LiveViewer.show
+
+    def show(viewer: LiveViewer, window) -> None:
+        really(viewer, window)
+        with urllib.request.urlopen(viewer.address, timeout=10) as page:
+            seen.append((page.status, len(viewer.scene.cameras)))
+
+    monkeypatch.setattr(LiveViewer, "show", show)
+    capsys.readouterr()
+    arguments = ["-o", str(tmp_path), "-m", str(model), "-f", "tum", "--live", "--live-port", "18180", *SMALL]
+    assert main(["stream", str(walk), *arguments]) == 0
+    assert "live at http://127.0.0.1:181" in capsys.readouterr().err
+    assert seen == [(200, 2), (200, 4), (200, 5), (200, 7)]
+    with pytest.raises(URLError):
+        urllib.request.urlopen("http://127.0.0.1:18180", timeout=1)
+
+
+def test_live_without_the_viewer_is_refused(capsys, model, walk, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    code, _, errors = run(capsys, walk, "-o", tmp_path / "out", "-m", model, "--live")
+    assert code == 2
+    assert errors == ['anyview: the live viewer needs viser: pip install "anyview[view]"']
     assert not (tmp_path / "out").exists()

@@ -257,11 +257,25 @@ def test_every_option_of_streaming_is_on_the_command_line():
     assert expected - command_options("stream") == set()
 
 
+COMMANDS = ("bench", "convert", "demo", "models", "odometry", "predict", "render", "stream", "synth", "train")
+
+
 def test_the_command_line_has_the_known_options(golden):
     """Options appear and disappear on purpose only: a wanted change goes into the file together with the CHANGELOG."""
     now = [
         f"{command} {option}"
-        for command in ("bench", "convert", "demo", "models", "predict", "render", "stream", "synth", "train")
+        for command in (
+            "bench",
+            "convert",
+            "demo",
+            "models",
+            "odometry",
+            "predict",
+            "render",
+            "stream",
+            "synth",
+            "train",
+        )
         for option in sorted(command_options(command))
     ]
     known = (golden / "cli_options.txt").read_text().splitlines()

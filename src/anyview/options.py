@@ -86,8 +86,8 @@ class StreamOptions:
     """Frames predicted together: memory grows with it."""
     overlap: int = 6
     """Frames that a window shares with the next one, which ties them together."""
-    resolution: int = 504
-    """Length in pixels of the longer side that the network sees."""
+    resolution: int | None = None
+    """Length in pixels of the longer side that the network sees; default: what the model is made for."""
     conditioning: Conditioning = "overlap"
     """Tell the network the known cameras and those of the overlap (any-view models), or nothing."""
     keyframe_change: float = 0.01
@@ -128,7 +128,7 @@ class StreamOptions:
             raise ValueError(f"expected windows of at least 2 frames, got {self.window}")
         if not 1 <= self.overlap < self.window:
             raise ValueError(f"expected an overlap from 1 to {self.window - 1} frames (window - 1), got {self.overlap}")
-        if self.resolution < 14:
+        if self.resolution is not None and self.resolution < 14:
             raise ValueError(f"expected a resolution of at least 14 pixels, one patch; got {self.resolution}")
         if not 0 <= self.keyframe_change < 1:
             raise ValueError(f"expected a keyframe change from 0 to below 1, got {self.keyframe_change}")

@@ -451,3 +451,16 @@ def write_transforms(root: Path, scene: str = "0a1b", count: int = 20) -> None:
         frames.append({"file_path": f"images_4/frame_{index:05d}.png", "transform_matrix": matrix})
     document = {"fl_x": 80.0, "fl_y": 80.0, "cx": 48.0, "cy": 27.0, "w": 96, "h": 54, "frames": frames}
     text(root / scene / "transforms.json", json.dumps(document))
+
+
+def write_views(root: Path, scene: str, sizes: Sequence[tuple[int, int]], folder: str = "sparse/0") -> None:
+    """A COLMAP project: pictures of any (height, width) on a ring, each with a camera of its own."""
+    model, lines, cameras = root / scene / folder, [], []
+    for index, (pose, (height, width)) in enumerate(zip(ring(len(sizes), 1.0), sizes, strict=True)):
+        name = f"{index:03d}.png"
+        picture(root / scene / "images" / name, height, width, f"{scene}{index}")
+        cameras.append(f"{index + 1} PINHOLE {width} {height} 80 80 {width / 2 + 3} {height / 2}")
+        lines += [colmap_image(index + 1, pose, index + 1, name), ""]
+    text(model / "cameras.txt", *cameras)
+    text(model / "images.txt", *lines)
+    text(model / "points3D.txt", "# none")

@@ -233,18 +233,6 @@ def test_a_cut_map_of_sintel_is_refused(tmp_path):
         loaded("sintel", tmp_path, "depth").frames[0].read_depth()
 
 
-def test_view_synthesis_has_targets_and_context(tmp_path):
-    fake_sets.write_transforms(tmp_path)
-    scene = loaded("dl3dv", tmp_path, task="view_syn")
-    assert len(scene) == 12 + 3
-    assert scene.targets == (12, 13, 14)
-    names = [Path(frame.name).name for frame in scene.frames]
-    assert names[12:] == [f"frame_{number:05d}.png" for number in (0, 8, 16)]
-    assert not set(names[:12]) & set(names[12:])
-    with pytest.raises(ValueError, match="view synthesis needs a renderer"):
-        find_work([f"dl3dv:{tmp_path}"], "view_syn", BenchOptions())
-
-
 @pytest.mark.parametrize("name", ["tanks_and_temples", "megadepth"])
 def test_only_published_scenes_of_view_synthesis_count(name, tmp_path):
     fake_sets.write_transforms(tmp_path, "Courthouse")
@@ -267,12 +255,12 @@ def test_folders_of_training_data_are_read(tmp_path):
 
     fake_sets.write_scene_json(tmp_path)
     reader = opened("scene_json", tmp_path)
-    assert reader.tasks == ("pose", "recon_unposed", "recon_posed", "depth")
+    assert reader.tasks == TASKS
     points = read_truth(reader.load("room"), "sane")
     on_walls = np.abs(np.abs(points) / fake_sets.BOX - 1).min(-1)
     assert on_walls.max() < 0.02
     fake_sets.write_scene_json(tmp_path / "poses", depth=False)
-    assert opened("scene_json", tmp_path / "poses").tasks == ("pose",)
+    assert opened("scene_json", tmp_path / "poses").tasks == ("pose", "view_syn")
 
 
 def test_every_data_set_can_be_opened_for_some_task(tmp_path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from anyview.bench.metrics.images import LPIPS_WEIGHTS, lpips, psnr, ssim
+from anyview.bench.metrics.images import LPIPS_WEIGHTS, lpips, lpips_lacks, psnr, ssim
 
 
 def noise(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -74,6 +74,7 @@ def test_lpips_needs_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(ImportError, match="pip install lpips torchvision"):
         lpips(noise(16, 16), noise(16, 16))
+    assert lpips_lacks() == "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
 
 
 class FakeDistance(torch.nn.Module):
@@ -97,4 +98,6 @@ def test_lpips_never_downloads(monkeypatch, tmp_path):
         lpips(dark, light)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / LPIPS_WEIGHTS).touch()
+    assert lpips_lacks() is None
     assert lpips(dark, light) == pytest.approx(0.25)
+    assert lpips(dark - 1, light) == pytest.approx(0.25)  # clipped to 0…1

@@ -51,7 +51,7 @@ def test_the_constant_says_the_same_of_everything():
 
 def test_ours_predicts_with_and_without_cameras(model_file):
     rival = opened(str(model_file))
-    assert rival.tasks == ("pose", "recon_unposed", "recon_posed", "depth")
+    assert rival.tasks == ("pose", "recon_unposed", "recon_posed", "depth", "view_syn")
     said = rival.answer(Question(pictures=pictures()))
     assert said.world_to_camera.shape == (2, 4, 4)
     assert said.depth[0].shape == (56, 70)
@@ -133,4 +133,14 @@ def test_questions_pass_cameras_on_by_protocol(fake_data):
 
 
 def test_names_of_rivals_are_known():
-    assert RIVALS == ("constant", "colmap", "vggt", "mapanything", "moge", "depth-anything-2")
+    assert RIVALS == (
+        "constant",
+        "colmap",
+        "nearest-view",
+        "warp",
+        "stored",
+        "vggt",
+        "mapanything",
+        "moge",
+        "depth-anything-2",
+    )

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import fake_sets
 import numpy as np
@@ -309,7 +309,7 @@ def test_a_killed_run_goes_on_where_it_was(rooms, tmp_path):
     script = """
 import sys, time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from anyview.bench.options import BenchOptions
 from anyview.bench.results import RunFolder
 from anyview.bench.rivals.constant import Constant
@@ -376,6 +376,9 @@ def test_a_cluster_gets_a_part_for_each_worker(monkeypatch):
 
     asked = {}
 
+    class TaskError(Exception):
+        cause = ValueError("the folder holds results of another model")
+
     class Remote:
         def __init__(self, work):
             self.work = work
@@ -388,12 +391,19 @@ def test_a_cluster_gets_a_part_for_each_worker(monkeypatch):
     stand_in.init = lambda **options: asked.update(options)
     stand_in.remote = lambda **options: asked.update(options) or Remote
     stand_in.get = lambda promises: [promise() for promise in promises]
+    stand_in.exceptions = SimpleNamespace(RayTaskError=TaskError)
     monkeypatch.setitem(sys.modules, "ray", stand_in)
     assert run_on_cluster(lambda part, factor: part * factor, [(p, 2) for p in shards(2)], gpus=0.5) == [
         "1/21/2",
         "2/22/2",
     ]
     assert (asked["address"], asked["num_gpus"]) == ("auto", 0.5)
+
+    def lost(_: object) -> None:
+        raise TaskError("a traceback\nof many lines")
+
+    with pytest.raises(ValueError, match=r"^the folder holds results of another model$"):
+        run_on_cluster(lost, [("a",)], gpus=0.0)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r'a run on a cluster needs ray: pip install "anyview\[cluster\]"'):
         run_on_cluster(len, [("a",)], gpus=0.0)

@@ -1,14 +1,23 @@
 """Protocols of single-picture depth on small fakes."""
 
+import json
+from dataclasses import replace
+
 import fake_sets
 import numpy as np
 import pytest
+import torch
 
+from anyview.bench.metrics.depth import score_depth
 from anyview.bench.options import BenchOptions
 from anyview.bench.results import RunFolder
 from anyview.bench.rivals.rival import Answer, Question
 from anyview.bench.runner import find_work, run
-from anyview.bench.single import FAMILIES, Rule, counted, rule_of
+from anyview.bench.single import FAMILIES, Rule, counted, rule_of, subsample
+from anyview.bench.summary import means_of_parts
+from anyview.bench.tables import comparison, read_run
+
+MARIGOLD = "marigold-affine"
 
 
 @pytest.mark.parametrize(
@@ -106,3 +115,76 @@ def test_the_crop_of_kittis_benchmark_comes_before_the_model(tmp_path):
 def test_families_name_published_sets_only():
     for family in FAMILIES.values():
         assert set(family.rules) <= set(fake_sets.SINGLE)
+
+
+def test_halves_of_diode_have_means_of_their_own(tmp_path):
+    """Beside the mean over all; where one half counts alone, its mean is the mean."""
+    (tmp_path / "data").mkdir()
+    fake_sets.write_single_diode(tmp_path / "data")
+    outcomes = scored(f"diode:{tmp_path / 'data'}", lambda depth: depth, tmp_path / "run", depth_protocol=MARIGOLD)[1]
+    assert [outcome.scene.partition("/")[0] for outcome in outcomes] == ["indoors", "outdoor"]
+    halves = means_of_parts([replace(outcomes[0], metrics={"delta1": 0.5}, pictures=({"delta1": 0.5},)), outcomes[1]])
+    assert [(mean.dataset, mean.metrics["delta1"]) for mean in halves] == [("diode indoors", 0.5), ("diode outdoor", 1)]
+    assert means_of_parts(outcomes[:1]) == []  # da2-rel and the metric protocols count indoors only
+    (table,) = comparison([read_run(tmp_path / "run")])
+    assert table.columns[3:7] == ("diode", "diode indoors", "diode outdoor", "scenes")
+    assert table.rows[0][6].text == "2/2"
+    document = json.loads((tmp_path / "run" / "metric_results" / "diode_depth.json").read_text())
+    assert set(document["mean_of_parts"]) == {"indoors", "outdoor"}
+
+
+def test_zoedepths_protocol_averages_mirror_images(tmp_path):
+    """What is wrong to the right in a picture is wrong to the left in its mirror image: 1 ± 0.2 becomes 1."""
+    (tmp_path / "data").mkdir()
+    fake_sets.write_single_kitti(tmp_path / "data")
+    work = find_work([f"kitti:{tmp_path / 'data'}"], "depth", BenchOptions(depth_protocol="zoe-metric"))
+    asked = []
+
+    class Slanted:
+        name, tasks, identity = "slanted", ("depth",), {"model": "slanted"}
+
+        def answer(self, question: Question) -> Answer:
+            asked.append((question.pictures[0].pixels, question.intrinsics))
+            return Answer(depth=(np.tile(np.linspace(0.8, 1.2, 1216, dtype=np.float32), (352, 1)),))
+
+    folder = RunFolder(tmp_path / "run")
+    run(work, Slanted(), BenchOptions(depth_protocol="zoe-metric"), folder)
+    stored = folder.read_answer(work[0].scene, "single")
+    assert np.allclose(stored.depth[0], 1, atol=1e-6)
+    assert len(asked) == 2 * len(work[0].scene)
+    (straight, matrix), (mirrored, mirrored_matrix) = asked[:2]
+    assert np.array_equal(mirrored, straight[:, ::-1])
+    assert mirrored_matrix[0, 0, 2] == 1216 - matrix[0, 0, 2]
+    assert not find_work([f"kitti:{tmp_path / 'data'}"], "depth", BenchOptions())[0].scene.mirrored
+
+
+def test_marigolds_protocol_fits_eth3d_at_a_subsample():
+    """Half of 2048 columns: every second pixel has a say, and what lies between has none."""
+    taken = subsample(np.ones((6, 2048), bool), 1024)
+    assert np.argwhere(taken)[:3].tolist() == [[0, 0], [0, 2], [0, 4]]
+    assert taken.sum() == 3 * 1024
+    assert subsample(np.ones((6, 1024), bool), 1024).all()
+    assert rule_of("eth3d", MARIGOLD).fit_side == 1024
+    truth = torch.linspace(1, 9, 12).reshape(2, 6).double()
+    spoilt = 2 * truth + 1
+    spoilt[:, 1::2] = 100  # pixels that are not fitted at
+    fitted = torch.zeros(2, 6, dtype=torch.bool)
+    fitted[:, ::2] = True
+    for alignment in ("affine_depth", "affine_depth_l1"):
+        scores = score_depth(spoilt, truth, truth > 0, alignment, fitted=fitted)
+        assert scores.delta1 == 0.5
+    disparity = score_depth(1 / (3 / truth + 0.5), truth, truth > 0, "affine_disparity", fitted=fitted)
+    assert disparity.abs_rel == pytest.approx(0, abs=1e-9)
+
+
+def test_eigens_list_chooses_the_pictures_of_kitti(tmp_path):
+    fake_sets.write_single_kitti(tmp_path)
+    drive = "2011_09_26/2011_09_26_drive_0002_sync"
+    data = f"kitti:{tmp_path}"
+    for line in (f"{drive}/image_02/data/0000000001.png {drive} 721.5", f"{drive} 1 l", f"{drive} 0000000001 l"):
+        (tmp_path / "eigen_test.txt").write_text(f"{line}\n{drive} 0000000999 l\n\n")  # one has no depth
+        (item,) = find_work([data], "depth", BenchOptions())
+        assert [frame.name for frame in item.scene.frames] == ["0000000001.png"]
+    (tmp_path / "eigen_test.txt").write_text("what is this\n")
+    with pytest.raises(ValueError, match=r"eigen_test.txt: expected DATE/DRIVE/image_02/data/ID.png or DATE/DRIVE ID"):
+        find_work([data], "depth", BenchOptions())

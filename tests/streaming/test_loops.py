@@ -1,10 +1,13 @@
 """Loop candidates, by hand-made descriptors, and what counts as seeing the same."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from anyview.streaming.frames import PosedViews
-from anyview.streaming.injected import box_depth, circle_cameras
-from anyview.streaming.loops import find_candidates, see_the_same
+from anyview.streaming.injected import box_depth, box_pictures, circle_cameras
+from anyview.streaming.loops import correlation, find_candidates, see_the_same
 from anyview.types import Cameras
 
 
@@ -55,7 +58,7 @@ def test_candidates_lie_apart():
 def views(cameras: Cameras) -> PosedViews:
     depth = box_depth(cameras, 28, 42).float()
     poses = Cameras(cameras.world_to_camera.float(), cameras.intrinsics.float())
-    return PosedViews(torch.zeros(*depth.shape, 3, dtype=torch.uint8), depth, torch.full_like(depth, 2.0), poses)
+    return PosedViews(box_pictures(cameras, 28, 42), depth, torch.full_like(depth, 2.0), poses)
 
 
 def test_views_of_one_place_see_the_same():
@@ -74,6 +77,23 @@ def test_surfaces_that_do_not_agree_do_not():
     there = views(cameras[30:31])
     onto = Cameras(cameras.world_to_camera[:1].float(), there.cameras.intrinsics)
     assert not see_the_same(views(cameras[:1]), PosedViews(there.images, there.depth, there.confidence, onto))
+
+
+def test_places_that_agree_and_look_different_are_two():
+    """What a network makes of a room with four equal walls, or one that places all views alike."""
+    one = views(circle_cameras(200, 28, 42)[:3])
+    elsewhere = box_pictures(circle_cameras(200, 28, 42)[100:103], 28, 42)
+    assert see_the_same(one, one)
+    assert not see_the_same(one, replace(one, images=elsewhere))
+    assert see_the_same(one, replace(one, images=one.images // 2))  # a cloud has come
+    assert not see_the_same(one, replace(one, images=torch.full_like(one.images, 90)))  # and a blank wall tells nothing
+
+
+def test_correlation_by_hand():
+    first, second = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0])
+    assert correlation(first, second) == pytest.approx(0.5)
+    assert correlation(first, -first) == pytest.approx(-1.0)
+    assert correlation(first, torch.ones(3)) == 0.0
 
 
 def test_sky_is_seen_by_nobody():

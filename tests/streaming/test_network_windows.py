@@ -96,6 +96,15 @@ def test_a_stream_of_pictures_runs_through(model, room):
             assert window.cameras.world_to_camera.isfinite().all()
 
 
+def test_pictures_are_brought_to_what_the_model_is_made_for(model, room):
+    _, pictures = room
+    assert model.network.config.resolution == 112
+    with stream(model, list(pictures), StreamOptions(loops=False, keyframe_change=0.0)) as run:
+        list(run)
+        assert run.map_size == (84, 112)
+        assert run.options.resolution == 112
+
+
 def test_known_intrinsics_belong_to_the_pictures_as_given(model, room):
     cameras, pictures = room
     large = np.repeat(np.repeat(pictures, 2, 1), 2, 2)

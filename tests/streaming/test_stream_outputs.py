@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from anyview.exporters.depth_png import read_depth_png
+from anyview.exporters.gaussians_ply import read_gaussians_ply
 from anyview.exporters.ply import read_ply
 from anyview.geometry.pose import camera_centers
+from anyview.render.pixels import NOTE
 from anyview.streaming import KnownPoses, stream, write_outputs
 from anyview.streaming.cloud import VoxelCloud
 from anyview.streaming.injected import BOX, box_depth
 from anyview.streaming.mesh import count_blocks
-from anyview.streaming.outputs import STREAM_FORMATS
+from anyview.streaming.outputs import STREAM_FORMATS, stored_frames, stored_windows
 from anyview.streaming.trajectory import every_position, read_kitti, read_known_poses, read_tum, write_kitti, write_tum
 from anyview.types import Cameras
 
@@ -114,6 +116,27 @@ def test_the_mesh_lies_on_the_walls(written):
     assert np.quantile(walls, 0.05) > 0.9
     assert np.quantile(walls, 0.95) < 1.1
     assert b"comment units caller" in paths["mesh"].read_bytes()[:300]
+
+
+def test_gaussians_lie_on_the_walls_with_the_cameras_of_the_way(written):
+    truth, _, _, paths = written
+    file = read_gaussians_ply(paths["gaussians"])
+    means = file.gaussians.means
+    assert 500 < len(means) <= 3000
+    walls = (means.abs() / torch.tensor(BOX)).amax(-1)
+    assert (walls > 0.9).all()
+    assert walls.quantile(0.99) < 1.01
+    assert torch.allclose(file.cameras.world_to_camera.double(), truth.cameras.world_to_camera, atol=1e-5)
+    assert file.size == (28, 42)
+    assert f"comment {NOTE}\n".encode() in paths["gaussians"].read_bytes()[:10_000]
+
+
+def test_windows_are_read_back_whole(written):
+    _, run, _, _ = written
+    rows = run.all_frames()
+    parts = list(stored_windows(run))
+    assert [len(part) for part in parts] == torch.bincount(rows.owner).tolist()
+    assert torch.equal(torch.cat([part.depth for part in parts]), torch.cat([f.depth for f in stored_frames(run)]))
 
 
 def test_blocks_are_counted_by_hand():

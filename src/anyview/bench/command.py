@@ -15,7 +15,7 @@ from anyview.bench.results import Outcome, RunFolder
 from anyview.bench.rivals.catalog import open_rival
 from anyview.bench.runner import Progress, check_packages, find_work, run
 from anyview.bench.summary import write_summaries
-from anyview.bench.tables import Table, comparison, read_run, scenes
+from anyview.bench.tables import Table, comparison, read_run, scenes, side_by_side
 from anyview.devices import Precision
 from anyview.files import check_folder
 
@@ -50,8 +50,15 @@ def run_bench(
     work = find_work(data, task, options)
     check_packages(task)
     if parallel == 1 and not cluster:
-        rival = open_rival(model, device=device, dtype=dtype, resolution=resolution, offline=offline)
-        return run(work, rival, options, RunFolder(output), progress)
+        rival = open_rival(
+            model,
+            device=device,
+            dtype=dtype,
+            resolution=resolution,
+            offline=offline,
+            refine_steps=options.refine_steps,
+        )
+        return run(work, rival, options, RunFolder(output, adopt=options.adopt), progress)
     parts = processes.shards(parallel)
     gpus = processes.devices(device, parallel)
     arguments = [
@@ -94,7 +101,7 @@ def _run_shard(
 
 
 def show(folders: Sequence[Path], *, published: bool = False, details: bool = True) -> list[Table]:
-    """Make the tables of runs: means side by side, then every scene.
+    """Make the tables of runs: means side by side, scenes side by side, then every scene of each run with all metrics.
 
     Raises:
         ValueError: a folder holds no run or no scores, or their protocols differ.
@@ -102,7 +109,7 @@ def show(folders: Sequence[Path], *, published: bool = False, details: bool = Tr
     if not folders:
         raise ValueError("no runs given; give the folders that anyview bench wrote")
     runs = [read_run(folder) for folder in folders]
-    tables = comparison(runs, published=published)
+    tables = comparison(runs, published=published) + side_by_side(runs)
     return tables + [table for one in runs for table in scenes(one)] if details else tables
 
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from anyview.bench.results import Outcome
-from anyview.bench.tables import HEADLINES, LOWER_IS_BETTER, TITLES, Run
+from anyview.bench.tables import HEADLINES, LOWER_IS_BETTER, MAIN, TITLES, Run
 from anyview.files import atomic_path
 
 COLORS = ("#1f77b4", "#d9541e", "#2c9c4b", "#8a56b8", "#b8860b", "#17a2b8", "#c2347c", "#5a5a5a")
@@ -233,8 +233,8 @@ def _metric_of(chosen: Mapping[Run, Sequence[Outcome]]) -> str | None:
     if not outcomes:
         return None
     there = {name for outcome in outcomes for name in outcome.metrics}
-    wanted = ("auc30",) if outcomes[0].task == "pose" else HEADLINES[outcomes[0].task]
-    return next((name for name in wanted if name in there), wanted[0])
+    wanted = dict.fromkeys((MAIN[outcomes[0].task], *HEADLINES[outcomes[0].task]))
+    return next((name for name in wanted if name in there), MAIN[outcomes[0].task])
 
 
 def _groups(chosen: Mapping[Run, Sequence[Outcome]], metric: str) -> list[tuple[str, list[float | None]]]:

@@ -45,4 +45,7 @@ def run_on_cluster(work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]
     if not ray.is_initialized():
         ray.init(address="auto", ignore_reinit_error=True)
     remote = ray.remote(num_gpus=gpus)(work)
-    return ray.get([remote.remote(*each) for each in arguments])
+    try:
+        return ray.get([remote.remote(*each) for each in arguments])
+    except ray.exceptions.RayTaskError as error:  # its message is the worker's traceback
+        raise error.cause from error

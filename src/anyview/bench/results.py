@@ -1,8 +1,9 @@
 """The files of a run (benchmark 1.4), written whole or not at all, and never unpickled.
 
 run.json                                            what all results of the folder depend on
-model_results/DATASET/SCENE/PASS/exports/mini_npz/results.npz   depth, conf, extrinsics, intrinsics
+model_results/DATASET/SCENE/PASS/exports/mini_npz/results.npz   depth, conf, extrinsics, intrinsics, rendered
 model_results/DATASET/SCENE/PASS/exports/gt_meta.npz            extrinsics, intrinsics, image_files
+model_results/DATASET/SCENE/context/split.json                  view synthesis: what was shown, what was rendered
 model_results/DATASET/SCENE/PASS/exports/fuse/pcd.ply           what is compared with the true points
 model_results/DATASET/SCENE/PASS/record.json                    time and memory
 model_results/DATASET/SCENE/PASS/preview.jpg                    the first picture beside its depth
@@ -20,15 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 from anyview.bench.datasets.scene import BenchScene
 from anyview.bench.options import PASS_OF, Pass, Task
+from anyview.bench.pickled_names import is_pickled, read_pickled_names
 from anyview.bench.rivals.rival import Answer
 from anyview.files import atomic_path
 from anyview.types import Placement
 
 DEPTH_DECIMALS, CONFIDENCE_DECIMALS = 8, 2
+SPLIT_VERSION = 1
+"""Of the rules by which `synthesis.split_views` chooses pictures."""
+SIDECAR, NAMES = "gt_meta.npz", "image_files"
 PLACEMENT_COLUMNS = ("input_height", "input_width", "scale_x", "scale_y", "offset_x", "offset_y")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError)
 
@@ -43,6 +48,7 @@ class Stored:
     world_to_camera: Float32[np.ndarray, "views 4 4"] | None
     intrinsics: Float32[np.ndarray, "views 3 3"] | None
     placements: tuple[Placement, ...] | None
+    rendered: UInt8[np.ndarray, "targets height width 3"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +84,13 @@ class Outcome:
 
 
 class RunFolder:
-    """Where the results of one model under one set of rules lie."""
+    """Where the results of one model under one set of rules lie.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    ``adopt`` takes over results that the published evaluator wrote there.
+    """
+
+    def __init__(self, path: Path, *, adopt: bool = False) -> None:
+        self.path, self.adopt = path, adopt
 
     def exports(self, scene: BenchScene, part: Pass) -> Path:
         """Return the folder of a scene's results."""
@@ -124,8 +133,13 @@ class RunFolder:
                     )
             return
         # Another part of the same run may be writing run.json right now, under a name that begins with a point.
-        if self.path.is_dir() and any(not path.name.startswith(".") for path in self.path.iterdir()):
-            raise ValueError(f"{self.path} is not empty and no folder of a run: it has no run.json")
+        there = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        foreign = {name for name in there if not name.startswith(".")}
+        if foreign and not (self.adopt and "model_results" in foreign):
+            raise ValueError(
+                f"{self.path} is not empty and no folder of a run: it has no run.json (--adopt takes results of the "
+                "published evaluator over, which lie in model_results)"
+            )
         write_json(file, identity)
 
     def write_answer(self, scene: BenchScene, part: Pass, answer: Answer, record: Record) -> None:
@@ -135,8 +149,10 @@ class RunFolder:
             if needed == part:
                 self.score(scene.dataset, scene.name, task).unlink(missing_ok=True)
         self.cloud(scene, part).unlink(missing_ok=True)
-        _write_arrays(exports / "gt_meta.npz", truth_arrays(scene))
+        _write_arrays(exports / SIDECAR, truth_arrays(scene))
         write_json(exports.parent / "record.json", asdict(record))
+        if scene.targets:
+            write_json(exports.parent / "split.json", split_of(scene))
         _write_arrays(self.results(scene, part), answer_arrays(answer))
 
     def read_answer(self, scene: BenchScene, part: Pass) -> Stored:
@@ -145,9 +161,14 @@ class RunFolder:
         Raises:
             ValueError: it is not there, is corrupt, or is for other frames.
         """
-        file, truth = self.results(scene, part), self.exports(scene, part) / "gt_meta.npz"
+        file, truth = self.results(scene, part), self.exports(scene, part) / SIDECAR
         arrays = read_arrays(file)
-        names = tuple(read_arrays(truth)["image_files"].tolist()) if truth.is_file() else names_of(scene)
+        names = self._stored_names(truth) if truth.is_file() else names_of(scene)
+        if self.adopt and len(names) == len(scene):  # paths of where the pictures lay when they were predicted (Q08)
+            names = tuple(
+                ours if f"/{stored}".endswith(f"/{ours}") else stored
+                for stored, ours in zip(names, names_of(scene), strict=True)
+            )
         if names != names_of(scene):
             raise ValueError(f"{file} is for other frames than the {len(scene)} that {scene.name} has now")
         stored = _stored(arrays, names)
@@ -156,7 +177,17 @@ class RunFolder:
         }
         if count - {len(names)}:
             raise ValueError(f"{file} is corrupt: it holds {max(count)} views, and its scene has {len(names)}")
+        if stored.rendered is not None and len(stored.rendered) != len(scene.targets):
+            raise ValueError(
+                f"{file} is corrupt: it holds {len(stored.rendered)} rendered pictures of {len(scene.targets)}"
+            )
         return stored
+
+    def _stored_names(self, sidecar: Path) -> tuple[str, ...]:
+        """Read the names of an answer's frames."""
+        if self.adopt and is_pickled(sidecar, NAMES):
+            return tuple(name.replace("\\", "/") for name in read_pickled_names(sidecar, NAMES))
+        return tuple(read_arrays(sidecar)[NAMES].tolist())
 
     def read_record(self, scene: BenchScene, part: Pass) -> Record | None:
         """Read what a scene's prediction took; None for results that were brought here."""
@@ -165,9 +196,11 @@ class RunFolder:
 
     def check(self, scene: BenchScene, part: Pass) -> str | None:
         """Say what is wrong with the files of an answer that is there; None: nothing."""
-        for file in (self.results(scene, part), self.exports(scene, part) / "gt_meta.npz"):
+        for file in (self.results(scene, part), self.exports(scene, part) / SIDECAR):
             try:
-                if file.is_file():
+                if file.name == SIDECAR and file.is_file():
+                    self._stored_names(file)
+                elif file.is_file():
                     read_arrays(file)
             except ValueError as error:
                 return str(error)
@@ -195,9 +228,19 @@ def names_of(scene: BenchScene) -> tuple[str, ...]:
     return tuple(frame.name for frame in scene.frames)
 
 
+def split_of(scene: BenchScene) -> dict[str, Any]:
+    """Name the pictures that were shown and those that were rendered, so that others can take the same."""
+    names, targets = names_of(scene), set(scene.targets)
+    return {
+        "version": SPLIT_VERSION,
+        "context": [name for index, name in enumerate(names) if index not in targets],
+        "targets": [names[index] for index in scene.targets],
+    }
+
+
 def truth_arrays(scene: BenchScene) -> dict[str, np.ndarray]:
     """Return what is stored of the truth: cameras where they are known, and the names of the frames."""
-    arrays: dict[str, np.ndarray] = {"image_files": np.array(names_of(scene), str)}
+    arrays: dict[str, np.ndarray] = {NAMES: np.array(names_of(scene), str)}
     if all(frame.world_to_camera is not None for frame in scene.frames):
         arrays["extrinsics"] = scene.world_to_camera()
     if all(frame.intrinsics is not None for frame in scene.frames):
@@ -226,6 +269,8 @@ def answer_arrays(answer: Answer) -> dict[str, np.ndarray]:
     if answer.placements is not None:
         rows = [[getattr(placement, column) for column in PLACEMENT_COLUMNS] for placement in answer.placements]
         arrays["placements"] = np.array(rows, np.float64)
+    if answer.rendered is not None:
+        arrays["rendered"] = answer.rendered
     if answer.disparity:
         arrays["disparity"] = np.array(True)
     return arrays
@@ -246,6 +291,7 @@ def _stored(arrays: Mapping[str, np.ndarray], names: tuple[str, ...]) -> Stored:
         world_to_camera=_homogeneous(arrays["extrinsics"]) if "extrinsics" in arrays else None,
         intrinsics=arrays.get("intrinsics"),
         placements=placements,
+        rendered=arrays.get("rendered"),
     )
 
 

@@ -14,6 +14,7 @@ from anyview.bench.sampling import sample_frames
 from anyview.bench.scoring import score_scene
 from anyview.bench.single import cut_scene, rule_of
 from anyview.bench.summary import write_summaries
+from anyview.bench.synthesis import split_views
 from anyview.options import nearest_names
 
 SCENE_ERRORS = (ValueError, RuntimeError, ArithmeticError, MemoryError, OSError)
@@ -35,8 +36,7 @@ def find_work(data: Sequence[str], task: Task, options: BenchOptions) -> list[Wo
     Raises:
         ValueError: data is missing or half unpacked, or a scene does not exist.
     """
-    if task == "view_syn":
-        raise ValueError("view synthesis needs a renderer of Gaussians, which this version has not")
+    options.check(task)
     readers: dict[str, Reader] = {}
     for place in data:
         readers |= open_benchmark(place, task, options.protocol)
@@ -55,6 +55,8 @@ def find_work(data: Sequence[str], task: Task, options: BenchOptions) -> list[Wo
             scene = reader.load(name)
             if task == "depth":
                 scene = cut_scene(scene, options.depth_protocol)
+            elif task == "view_syn":
+                scene = split_views(scene, options.context_views)
             else:
                 scene = scene.select(sample_frames(len(scene), options.max_frames))
             work.append(Work(scene, task))
@@ -80,6 +82,8 @@ def identity_of(rival: Rival, options: BenchOptions) -> dict[str, Any]:
         "max_frames": options.max_frames,
         "depth_protocol": options.depth_protocol,
         "filter_unposed": options.filter_unposed,
+        "context_views": options.context_views,
+        "refine_steps": options.refine_steps,
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from anyview.bench import geometry, single
+from anyview.bench import geometry, single, synthesis
 from anyview.bench.datasets.scene import BenchScene, DtuTruth
 from anyview.bench.metrics.poses import largest_errors, pair_errors, relative_errors, score_poses
 from anyview.bench.metrics.trajectories import score_trajectory
@@ -37,6 +37,9 @@ def score_scene(scene: BenchScene, task: Task, options: BenchOptions, folder: Ru
     if task == "pose":
         metrics, curves, notes = _pose_metrics(scene, stored, options.protocol)
         return replace(outcome, metrics=metrics, curves=curves, notes=(*scene.notes, *notes))
+    if task == "view_syn":
+        metrics, notes = synthesis.score_renderings(scene, stored)
+        return replace(outcome, metrics=metrics, notes=(*scene.notes, *notes))
     return _score_geometry(scene, stored, task, options, folder, outcome)
 
 

@@ -32,6 +32,8 @@ class Rule:
     """Cut pictures and truth as KITTI's benchmark does, before the model sees them."""
     only: str = ""
     """Beginning of the names of scenes that count."""
+    fit_side: int | None = None
+    """Scale and shift are fitted at a nearest subsample of at most so many pixels a side; None: at all pixels."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Family:
     """Whether scale and shift are fitted: of depth, or of disparity for models that predict that."""
     align_corners: bool = False
     """How predictions are brought to the size of the truth."""
+    mirrored: bool = False
+    """Average what a model says of a picture and of its mirror image."""
 
 
 FAMILIES: dict[DepthProtocol, Family] = {
@@ -61,7 +65,7 @@ FAMILIES: dict[DepthProtocol, Family] = {
         {
             "kitti": Rule(1e-5, 80.0, "eigen", benchmark_crop=True),
             "nyu": Rule(1e-3, 10.0, "nyu"),
-            "eth3d": Rule(1e-5, float("inf")),
+            "eth3d": Rule(1e-5, float("inf"), fit_side=1024),
             "diode": Rule(0.6, 350.0),
         },
         aligned=True,
@@ -75,6 +79,7 @@ FAMILIES: dict[DepthProtocol, Family] = {
         },
         aligned=False,
         align_corners=True,
+        mirrored=True,
     ),
     "unidepth-metric": Family(
         {
@@ -105,7 +110,8 @@ def rule_of(dataset: str, protocol: DepthProtocol) -> Rule:
 
 
 def cut_scene(scene: BenchScene, protocol: DepthProtocol) -> BenchScene:
-    """Cut pictures and truth as the protocol wants them before a model sees them."""
+    """Cut pictures and truth as the protocol wants them, and say whether models see mirror images too."""
+    scene = replace(scene, mirrored=FAMILIES[protocol].mirrored)
     if not rule_of(scene.dataset, protocol).benchmark_crop:
         return scene
     return replace(scene, frames=tuple(_cut(frame) for frame in scene.frames))
@@ -146,6 +152,17 @@ def counted(truth: Float[np.ndarray, "height width"], rule: Rule) -> Bool[np.nda
     return inside & np.isfinite(truth) & (truth > rule.nearest) & (truth < rule.farthest)
 
 
+def subsample(valid: Bool[np.ndarray, "height width"], longest: int | None) -> Bool[np.ndarray, "height width"]:
+    """Keep those of the pixels that a nearest-neighbour reduction to ``longest`` pixels a side would take."""
+    scale = 1.0 if longest is None else min(1.0, longest / max(valid.shape))
+    if scale == 1:
+        return valid
+    rows, columns = ((np.arange(int(side * scale)) / scale).astype(int) for side in valid.shape)
+    taken = np.zeros(valid.shape, bool)
+    taken[np.ix_(rows, columns)] = True
+    return valid & taken
+
+
 def score_pictures(scene: BenchScene, stored: Stored, protocol: DepthProtocol) -> list[dict[str, float]]:
     """Score every picture that has truth.
 
@@ -180,6 +197,7 @@ def score_pictures(scene: BenchScene, stored: Stored, protocol: DepthProtocol) -
             alignment,
             rule.nearest,
             rule.farthest,
+            fitted=torch.from_numpy(subsample(valid, rule.fit_side)),
         )
         scores.append(asdict(measured))
     if not scores:

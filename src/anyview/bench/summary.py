@@ -1,7 +1,7 @@
 """Means over scenes, and over how many of how many; a scene that failed is never averaged away silently."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,9 @@ import numpy as np
 from anyview.bench.options import BenchOptions, Task
 from anyview.bench.results import Outcome, RunFolder, write_json
 from anyview.bench.single import mean_scores
+
+PARTED = ("diode",)
+"""Data sets whose scenes are named PART/…, and whose parts have means of their own."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,14 @@ def mean_of(outcomes: Sequence[Outcome]) -> list[Mean]:
     return means
 
 
+def means_of_parts(outcomes: Sequence[Outcome]) -> list[Mean]:
+    """Average the parts of data sets whose parts are scored by themselves too, as ``diode indoors``."""
+    named = [replace(o, dataset=f"{o.dataset} {o.scene.partition('/')[0]}") for o in outcomes if o.dataset in PARTED]
+    means = mean_of(sorted(named, key=lambda outcome: outcome.dataset))
+    several = {dataset for dataset in PARTED if sum(mean.dataset.startswith(f"{dataset} ") for mean in means) > 1}
+    return [mean for mean in means if mean.dataset.partition(" ")[0] in several]
+
+
 def write_summaries(folder: RunFolder, options: BenchOptions) -> None:
     """Write every data set's scores in the published form; "sane" ones also say over how many scenes."""
     outcomes = folder.outcomes()
@@ -59,5 +70,8 @@ def write_summaries(folder: RunFolder, options: BenchOptions) -> None:
         document["mean"] = dict(mean.metrics)
         if options.protocol == "sane":
             document["mean_over"] = {"scenes": mean.scored, "of": mean.total}
+            parts = means_of_parts(members)
+            if parts:
+                document["mean_of_parts"] = {part.dataset.partition(" ")[2]: dict(part.metrics) for part in parts}
             document["failed"] = {outcome.scene: outcome.reason for outcome in members if outcome.reason is not None}
         write_json(folder.metrics(mean.dataset, mean.task), document)

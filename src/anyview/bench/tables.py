@@ -14,16 +14,24 @@ import numpy as np
 from anyview.bench.options import TASKS, TableFormat, Task
 from anyview.bench.published import published_rows
 from anyview.bench.results import Outcome, RunFolder, read_json
-from anyview.bench.summary import Mean, mean_of
+from anyview.bench.summary import Mean, mean_of, means_of_parts
 
 HEADLINES: Mapping[Task, tuple[str, ...]] = {
     "pose": ("auc03", "auc30"),
     "recon_unposed": ("fscore", "overall"),
     "recon_posed": ("fscore", "overall"),
     "depth": ("delta1", "abs_rel"),
-    "view_syn": ("psnr", "ssim"),
+    "view_syn": ("psnr", "ssim", "lpips"),
 }
 """What means are shown of."""
+MAIN: Mapping[Task, str] = {
+    "pose": "auc30",
+    "recon_unposed": "fscore",
+    "recon_posed": "fscore",
+    "depth": "delta1",
+    "view_syn": "psnr",
+}
+"""What scenes are compared by where there is room for one number."""
 AVERAGED: Mapping[Task, tuple[str, ...]] = {
     "pose": ("hiroom", "eth3d", "dtu64", "7scenes", "scannetpp"),
     "recon_unposed": ("hiroom", "eth3d", "7scenes", "scannetpp"),
@@ -31,7 +39,7 @@ AVERAGED: Mapping[Task, tuple[str, ...]] = {
 }
 """Data sets of the published averages, in the published order; DTU's are in another unit, and 49 views of it are no
 pose benchmark."""
-ORDER = ("hiroom", "eth3d", "dtu", "dtu64", "7scenes", "scannetpp")
+ORDER = ("hiroom", "eth3d", "dtu", "dtu64", "7scenes", "scannetpp", "dl3dv", "tanks_and_temples", "megadepth")
 TITLES: Mapping[Task, str] = {
     "pose": "Camera poses",
     "recon_unposed": "Geometry, predicted cameras",
@@ -39,7 +47,11 @@ TITLES: Mapping[Task, str] = {
     "depth": "Depth of single pictures",
     "view_syn": "View synthesis",
 }
-LOWER_IS_BETTER = {"acc", "comp", "overall", "abs_rel", "sq_rel", "rmse", "ate", "rpe_translation", "rpe_rotation"}
+LOWER_IS_BETTER = {
+    *("acc", "comp", "overall", "abs_rel", "sq_rel", "rmse", "ate", "rpe_translation", "rpe_rotation", "lpips")
+}
+OPTIONAL = {"lpips"}
+"""Not shown of a run that has none."""
 GIB = 2**30
 
 
@@ -97,7 +109,10 @@ def comparison(runs: Sequence[Run], *, published: bool = False) -> list[Table]:
         raise ValueError(f"runs of the protocols {' and '.join(protocols)} must not share a table")
     tables = []
     for task in TASKS:
-        means = {run: [mean for mean in mean_of(run.outcomes) if mean.task == task] for run in runs}
+        means = {
+            run: [mean for mean in mean_of(run.outcomes) + means_of_parts(run.outcomes) if mean.task == task]
+            for run in runs
+        }
         if any(means.values()):
             tables.append(_compare(task, means, published, protocols[0]))
     return tables
@@ -113,9 +128,11 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
     for run, of_run in means.items():
         by_set = {mean.dataset: mean for mean in of_run if mean.dataset in there}
         outcomes = [o for o in run.outcomes if o.task == task and o.dataset in by_set]
-        scored, total = (sum(getattr(mean, what) for mean in by_set.values()) for what in ("scored", "total"))
+        scored, total = sum(outcome.reason is None for outcome in outcomes), len(outcomes)
         notes += [f"{run.name}, {o.dataset} {o.scene}: failed ({o.reason})" for o in outcomes if o.reason is not None]
         for metric in HEADLINES[task]:
+            if metric in OPTIONAL and not any(metric in mean.metrics for mean in by_set.values()):
+                continue
             average, complete = _average(task, metric, {name: mean.metrics for name, mean in by_set.items()})
             if not (math.isnan(average) or complete):
                 notes.append("* an average over some of the benchmark's data sets only")
@@ -162,6 +179,32 @@ def _costs(outcomes: Sequence[Outcome]) -> tuple[Cell, Cell]:
     )
 
 
+def side_by_side(runs: Sequence[Run]) -> list[Table]:
+    """Put the scenes of several runs beside each other, by the metric that says most; one table for each task."""
+    tables = []
+    for task in TASKS:
+        metric = MAIN[task]
+        found = [{(o.dataset, o.scene): o for o in run.outcomes if o.task == task} for run in runs]
+        if sum(map(bool, found)) < 2:
+            continue
+        there = [(run, outcomes) for run, outcomes in zip(runs, found, strict=True) if outcomes]
+        rows = []
+        for dataset, scene in dict.fromkeys(key for _, outcomes in there for key in outcomes):
+            said = [outcomes.get((dataset, scene)) for _, outcomes in there]
+            frames = max(outcome.frames for outcome in said if outcome is not None)
+            cells = (Cell(dataset), Cell(metric), Cell(scene), Cell(str(frames), frames))
+            rows.append(cells + tuple(_said(outcome, metric) for outcome in said))
+        columns = ("data set", "metric", "scene", "frames", *(run.name for run, _ in there))
+        tables.append(Table(f"{TITLES[task]}, scene by scene ({runs[0].protocol})", columns, tuple(rows)))
+    return tables
+
+
+def _said(outcome: Outcome | None, metric: str) -> Cell:
+    if outcome is None:
+        return Cell("not run")
+    return Cell("failed") if outcome.reason is not None else _number(outcome.metrics.get(metric, math.nan))
+
+
 def scenes(run: Run) -> list[Table]:
     """List every scene of a run with all its metrics, one table for each task and data set, failed ones too."""
     tables = []
@@ -187,10 +230,19 @@ def scenes(run: Run) -> list[Table]:
             *_costs(members),
             Cell("" if mean.is_complete else "incomplete"),
         )
-        notes = tuple(f"{outcome.scene}: {note}" for outcome in members for note in outcome.notes)
+        notes = _notes(members)
         title = f"{run.name}: {TITLES[mean.task]}, {mean.dataset} ({run.protocol})"
         tables.append(Table(title, columns, (*rows, total), notes))
     return tables
+
+
+def _notes(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Say once what holds for all scenes, and the rest scene by scene."""
+    shared = [note for note in outcomes[0].notes if all(note in outcome.notes for outcome in outcomes)]
+    if len(outcomes) == 1:
+        shared = []
+    own = [f"{outcome.scene}: {note}" for outcome in outcomes for note in outcome.notes if note not in shared]
+    return tuple(f"all scenes: {note}" for note in shared) + tuple(own)
 
 
 def _number(value: float, suffix: str = "") -> Cell:

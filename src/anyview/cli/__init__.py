@@ -15,6 +15,7 @@ from anyview.cli.bench import Bench
 from anyview.cli.convert import Convert
 from anyview.cli.demo import Demo
 from anyview.cli.models import Models
+from anyview.cli.odometry import Odometry
 from anyview.cli.predict import Predict
 from anyview.cli.render import Render
 from anyview.cli.serve import Serve
@@ -26,6 +27,7 @@ Command = (
     Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Render, tyro.conf.subcommand("render")]
     | Annotated[Stream, tyro.conf.subcommand("stream")]
+    | Annotated[Odometry, tyro.conf.subcommand("odometry")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]

@@ -21,8 +21,8 @@ class Bench:
     data: tuple[str, ...] = ()
     """Where data sets are, as NAME:PATH; da3-bench:PATH for the folder with all of the published benchmark."""
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
-    """A preset, hub repository, folder or file; or a rival: constant, colmap, vggt, mapanything, moge,
-    depth-anything-2."""
+    """A preset, hub repository, folder or file; or a rival: constant, colmap, nearest-view, warp:MODEL, vggt,
+    mapanything, moge, depth-anything-2."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/bench")
     """Folder of the run; with tables the folder that plots are drawn into."""
     bench: Annotated[BenchOptions, FLAT] = field(default_factory=BenchOptions)

@@ -1,6 +1,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,7 +28,8 @@ class Stream:
     model: Annotated[str, tyro.conf.arg(aliases=["-m"])] = "da3-base"
     """A preset (`anyview models`), a hub repository, a model folder or file; any-view ones."""
     formats: Annotated[str, tyro.conf.arg(aliases=["-f"])] = "tum,cloud"
-    """What to write, separated by commas: tum, kitti, colmap, transforms, cloud, mesh, depth (docs/streaming.md)."""
+    """What to write, separated by commas: tum, kitti, colmap, transforms, cloud, mesh, gaussians, depth
+    (docs/streaming.md)."""
     resume: bool = False
     """Go on with the run in the output folder."""
     watch: bool = False
@@ -40,6 +42,10 @@ class Stream:
     """Of a video, how many frames to take; of a folder, how many there are. Default: all; 30."""
     write_every_s: float = 10.0
     """Seconds between updates of the trajectory file while the stream runs."""
+    live: bool = False
+    """Serve a page on this machine that shows cameras and points as they come (extra view)."""
+    live_port: int = 8080
+    """Of that page; the next free one where it is taken."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -56,6 +62,7 @@ class Stream:
         from anyview.model.checkpoint import find
         from anyview.streaming import stream as start
         from anyview.streaming import write_outputs
+        from anyview.streaming.live import LiveViewer, check_viser
         from anyview.streaming.outputs import check_formats
         from anyview.streaming.sources import open_source
         from anyview.streaming.trajectory import read_known_poses
@@ -63,13 +70,15 @@ class Stream:
         formats = [name.strip() for name in self.formats.split(",") if name.strip()]
         check_formats(self.output, formats)
         self.stream.check()
+        if self.live:
+            check_viser()
         intrinsics = None if self.intrinsics is None else _intrinsics(self.intrinsics)
         known = None if self.known_poses is None else read_known_poses(self.known_poses)
         resolve_device(self.device)
         find(self.model)
         source = open_source(self.source, self.stream, frames_per_second=self.frames_per_second, watch=self.watch)
         keep_freed_memory()
-        with Stages() as stages:
+        with Stages() as stages, ExitStack() as opened:
             run = start(
                 load_model(self, stages),
                 source,
@@ -79,10 +88,17 @@ class Stream:
                 known_poses=known,
                 intrinsics=intrinsics,
             )
+            viewer = None
+            if self.live:
+                viewer = opened.enter_context(closing(LiveViewer(self.live_port)))
+                stages.pause()
+                print(f"live at {viewer.address}", file=sys.stderr)
             written_at = time.monotonic()
             with run:
                 try:
                     for window in run:
+                        if viewer is not None:
+                            viewer.show(window)
                         stages.note("streaming", window.report.frames_read, _state(window.report))
                         if "tum" in formats and time.monotonic() - written_at > self.write_every_s:
                             write_outputs(run, self.output, ["tum"])
@@ -94,6 +110,8 @@ class Stream:
                 written = write_outputs(run, self.output, formats, stages.of("writing"))
                 stages.pause()
                 _summarise_stream(run.report, written)
+            if viewer is not None and sys.stdin.isatty():
+                input(f"{viewer.address} stays until you press Enter ")
 
 
 def _state(report: "StreamReport") -> str:

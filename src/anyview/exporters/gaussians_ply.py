@@ -53,13 +53,19 @@ def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[
     if prediction.gaussians is None:
         comments.append(NOTE)
     if prediction.cameras is not None:
-        height, width = prediction.depth.shape[1:]
-        for pose, matrix in zip(prediction.cameras.world_to_camera, prediction.cameras.intrinsics, strict=True):
-            numbers = [*matrix[:2].flatten().tolist(), *pose[:3].flatten().tolist()]
-            comments.append(f"{CAMERA} {width} {height} {' '.join(f'{number:.9g}' for number in numbers)}")
+        comments += camera_comments(prediction.cameras, *prediction.depth.shape[1:])
     with atomic_path(path) as temporary:
         write_gaussians_ply(temporary, gaussians, comments)
     return [path]
+
+
+def camera_comments(cameras: Cameras, height: int, width: int) -> list[str]:
+    """Write cameras of pictures of one size as comments, which `read_gaussians_ply` reads back."""
+    comments = []
+    for pose, matrix in zip(cameras.world_to_camera, cameras.intrinsics, strict=True):
+        numbers = [*matrix[:2].flatten().tolist(), *pose[:3].flatten().tolist()]
+        comments.append(f"{CAMERA} {width} {height} {' '.join(f'{number:.9g}' for number in numbers)}")
+    return comments
 
 
 def write_gaussians_ply(path: Path, gaussians: Gaussians, comments: list[str]) -> None:

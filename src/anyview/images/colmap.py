@@ -3,12 +3,16 @@
 import copy
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
 
 from anyview.images.budget import ReadingBudget
-from anyview.images.decode import decode_file
-from anyview.images.pinhole import check_aspect
+from anyview.images.decode import decode_file, picture_size
+from anyview.images.pinhole import KnownView, check_aspect
 from anyview.images.pool import Progress, map_in_order
 from anyview.images.read import missing_path, natural_key
 from anyview.types import Cameras, Picture, Scene
@@ -51,31 +55,83 @@ def read_colmap(
         raise ValueError(f"{folder} holds no COLMAP model: no cameras.bin or cameras.txt there or in sparse")
     if len(models) > 1:
         logger.warning("%s holds %d COLMAP models; %s is read", folder, len(models), models[0])
-    model = models[0]
-    reconstruction = read_model(model)
+    folders = [Path(image_folder).expanduser()] if image_folder else likely_folders(folder, models[0])
+    views = registered_views(models[0], folders)
+    budget = ReadingBudget(len(views))
+    read = map_in_order(
+        lambda view: as_pinhole(view.path, budget.take(view.decode()), view.camera),
+        views,
+        progress,
+    )
+    poses = [view.image.cam_from_world().matrix() for view in views]
+    return Scene(
+        pictures=tuple(picture for picture, _ in read),
+        cameras=Cameras.from_arrays(poses, [camera.calibration_matrix() for _, camera in read]),
+        source=f"COLMAP project {folder}",
+    )
+
+
+class RegisteredView(NamedTuple):
+    """A picture of a model, before it is read."""
+
+    path: Path
+    image: "pycolmap.Image"
+    camera: "pycolmap.Camera"
+
+    def decode(self) -> Picture:
+        """Read the picture as it is stored."""
+        return decode_file(self.path, self.image.name, upright=False)
+
+
+def registered_views(
+    model: Path, folders: Sequence[Path], reconstruction: "pycolmap.Reconstruction | None" = None
+) -> list[RegisteredView]:
+    """List the pictures that a model has cameras of, in natural order of their names; ``folders`` may hold them.
+
+    Raises:
+        ValueError: the model cannot be read or has none, pictures are missing, or a camera sees all around.
+    """
+    reconstruction = reconstruction or read_model(model)
     images = sorted(
         (reconstruction.images[image_id] for image_id in reconstruction.reg_image_ids()),
         key=lambda image: natural_key(image.name),
     )
     if not images:
         raise ValueError(f"the COLMAP model {model} has no registered images")
-    names = [image.name for image in images]
-    paths = picture_paths(names, [Path(image_folder).expanduser()] if image_folder else likely_folders(folder, model))
+    paths = picture_paths([image.name for image in images], folders)
     cameras = [reconstruction.cameras[image.camera_id] for image in images]
-    for camera in cameras:
+    for image, camera in zip(images, cameras, strict=True):
         if camera.is_spherical():
             raise ValueError(f"{model}: {camera.model_name} cameras see all around and cannot become pinhole cameras")
-    budget = ReadingBudget(len(paths))
-    read = map_in_order(lambda job: _read_as_pinhole(*job, budget), zip(paths, names, cameras, strict=True), progress)
-    for image in images:
         if not image.cam_from_world().rotation.norm() > 0:  # its matrix would pass for the identity
             raise ValueError(f"{model}: the rotation of {image.name} is the quaternion (0, 0, 0, 0)")
-    poses = [image.cam_from_world().matrix() for image in images]
-    return Scene(
-        pictures=tuple(picture for picture, _ in read),
-        cameras=Cameras.from_arrays(poses, [camera.calibration_matrix() for _, camera in read]),
-        source=f"COLMAP project {folder}",
-    )
+    return [RegisteredView(*view) for view in zip(paths, images, cameras, strict=True)]
+
+
+def list_colmap(model: Path, folders: Sequence[Path]) -> list[KnownView]:
+    """List the pictures of a model with their cameras, without reading more of them than their sizes.
+
+    Raises:
+        ValueError: the model cannot be read or has none, pictures are missing, or cameras do not fit them.
+    """
+    listed = []
+    for view in registered_views(model, folders):
+        camera = pinhole_of(view.path, picture_size(view.path), view.camera)
+        pose = Cameras.from_arrays(view.image.cam_from_world().matrix(), camera.calibration_matrix()).world_to_camera
+        listed.append(
+            KnownView(
+                name=view.image.name,
+                size=(camera.height, camera.width),
+                world_to_camera=pose,
+                intrinsics=np.asarray(camera.calibration_matrix(), np.float64),
+                read=partial(_read_straight, view),
+            )
+        )
+    return listed
+
+
+def _read_straight(view: RegisteredView) -> UInt8[np.ndarray, "height width 3"]:
+    return as_pinhole(view.path, view.decode(), view.camera)[0].pixels
 
 
 def read_model(model: Path) -> "pycolmap.Reconstruction":
@@ -120,12 +176,6 @@ def picture_paths(names: Sequence[str], folders: Sequence[Path]) -> list[Path]:
     raise ValueError(f"none of the {len(names)} pictures ({names[0]} and so on) is in {searched}")
 
 
-def _read_as_pinhole(
-    path: Path, name: str, camera: "pycolmap.Camera", budget: ReadingBudget
-) -> tuple[Picture, "pycolmap.Camera"]:
-    return as_pinhole(path, budget.take(decode_file(path, name, upright=False)), camera)
-
-
 def as_pinhole(path: Path, picture: Picture, camera: "pycolmap.Camera") -> tuple[Picture, "pycolmap.Camera"]:
     """Take a lens' distortion out of the picture at ``path``; return it with the pinhole camera that sees the same.
 
@@ -134,15 +184,36 @@ def as_pinhole(path: Path, picture: Picture, camera: "pycolmap.Camera") -> tuple
     """
     import pycolmap
 
-    pixels = picture.pixels
-    height, width = pixels.shape[:2]
-    if (height, width) != (camera.height, camera.width):
-        check_aspect(path, (height, width), (camera.height, camera.width))
-        camera = copy.copy(camera)
-        camera.rescale(width, height)
-    if not (camera.is_perspective_pinhole() and camera.is_undistorted()):
-        bitmap, camera = pycolmap.undistort_image(
-            pycolmap.UndistortCameraOptions(), pycolmap.Bitmap.from_array(pixels), camera
-        )
-        pixels = bitmap.to_array()
-    return Picture(pixels, picture.name), camera
+    height, width = picture.pixels.shape[:2]
+    camera = _resized(path, (height, width), camera)
+    if _is_pinhole(camera):
+        return picture, camera
+    bitmap, camera = pycolmap.undistort_image(
+        pycolmap.UndistortCameraOptions(), pycolmap.Bitmap.from_array(picture.pixels), camera
+    )
+    return Picture(bitmap.to_array(), picture.name), camera
+
+
+def pinhole_of(path: Path, size: tuple[int, int], camera: "pycolmap.Camera") -> "pycolmap.Camera":
+    """Return the camera that `as_pinhole` gives to the picture at ``path`` of ``size`` (height, width).
+
+    Raises:
+        ValueError: the picture is of another aspect than its camera's.
+    """
+    import pycolmap
+
+    camera = _resized(path, size, camera)
+    return camera if _is_pinhole(camera) else pycolmap.undistort_camera(pycolmap.UndistortCameraOptions(), camera)
+
+
+def _resized(path: Path, size: tuple[int, int], camera: "pycolmap.Camera") -> "pycolmap.Camera":
+    if size == (camera.height, camera.width):
+        return camera
+    check_aspect(path, size, (camera.height, camera.width))
+    camera = copy.copy(camera)
+    camera.rescale(size[1], size[0])
+    return camera
+
+
+def _is_pinhole(camera: "pycolmap.Camera") -> bool:
+    return camera.is_perspective_pinhole() and camera.is_undistorted()

@@ -31,6 +31,19 @@ def decode_file(path: Path, name: str, *, upright: bool = True) -> Picture:
     return decode_bytes(data, name, label=str(path), upright=upright)
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of a picture as it is stored.
+
+    Raises:
+        ValueError: the file is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable picture ({error})") from error
+
+
 def decode_bytes(data: bytes, name: str, *, label: str | None = None, upright: bool = True) -> Picture:
     """Read a picture from the content of a file; errors call it ``label``."""
     label = label or f"picture {name}"

@@ -4,23 +4,26 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from anyview.geometry.pose import rigid_inverse
 from anyview.images.budget import ReadingBudget
-from anyview.images.decode import decode_file
-from anyview.images.pinhole import check_aspect, undistort
+from anyview.images.decode import decode_file, picture_size
+from anyview.images.pinhole import KnownView, check_aspect, straight_intrinsics, undistort
 from anyview.images.pool import Progress, map_in_order
 from anyview.images.read import PICTURE_SUFFIXES, missing_path, unique_names
 from anyview.types import Cameras, Picture, Scene
 
 _PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE")
+_Job = tuple[Path, str, Mapping[str, Any]]
+"""A picture's file and name, and what the file says of it."""
 
 
 def read_transforms(path: str | Path, *, progress: Progress | None = None) -> Scene:
@@ -34,6 +37,38 @@ def read_transforms(path: str | Path, *, progress: Progress | None = None) -> Sc
     Raises:
         ValueError: the file is not such a file, pictures are missing, or the lens model is unknown.
     """
+    path, jobs = _listed(path)
+    camera_to_world = torch.from_numpy(np.stack([_camera_to_world(path, frame) for _, _, frame in jobs]))
+    budget = ReadingBudget(len(jobs))
+    read = map_in_order(lambda job: _read_as_pinhole(path, job, budget), jobs, progress)
+    return Scene(
+        pictures=tuple(picture for picture, _ in read),
+        cameras=Cameras.from_arrays(rigid_inverse(camera_to_world), [intrinsics for _, intrinsics in read]),
+        source=str(path),
+    )
+
+
+def list_transforms(path: Path) -> list[KnownView]:
+    """List the pictures of a ``transforms.json`` with their cameras, without reading more of them than their sizes.
+
+    Raises:
+        ValueError: as `read_transforms`, but for pictures that are broken.
+    """
+    path, jobs = _listed(path)
+    views = []
+    for job in jobs:
+        picture_path, name, frame = job
+        size = picture_size(picture_path)
+        intrinsics, coefficients, fisheye = _camera(path, job, size)
+        if fisheye or any(coefficients):
+            intrinsics = straight_intrinsics(size, intrinsics, coefficients, fisheye=fisheye)
+        pose = Cameras.from_arrays(rigid_inverse(torch.from_numpy(_camera_to_world(path, frame))), intrinsics)
+        read = partial(_read_straight, path, job)
+        views.append(KnownView(name, size, pose.world_to_camera, intrinsics, read))
+    return views
+
+
+def _listed(path: str | Path) -> tuple[Path, list[_Job]]:
     path = Path(path).expanduser()
     path = path / "transforms.json" if path.is_dir() else path
     document = _load(path)
@@ -42,16 +77,7 @@ def read_transforms(path: str | Path, *, progress: Progress | None = None) -> Sc
     missing = [str(wanted) for wanted in paths if not wanted.is_file()]
     if missing:
         raise ValueError(f"{path} names {len(missing)} pictures that do not exist: {', '.join(missing[:5])}")
-    camera_to_world = torch.from_numpy(np.stack([_camera_to_world(path, frame) for frame in frames]))
-    names = _names(path.parent, paths)
-    budget = ReadingBudget(len(paths))
-    jobs = zip(paths, names, frames, strict=True)
-    read = map_in_order(lambda job: _read_as_pinhole(path, *job, budget), jobs, progress)
-    return Scene(
-        pictures=tuple(picture for picture, _ in read),
-        cameras=Cameras.from_arrays(rigid_inverse(camera_to_world), [intrinsics for _, intrinsics in read]),
-        source=str(path),
-    )
+    return path, list(zip(paths, _names(path.parent, paths), frames, strict=True))
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -96,21 +122,29 @@ def _camera_to_world(path: Path, frame: Mapping[str, Any]) -> Float[np.ndarray, 
     return np.vstack([matrix[:3] * [1, -1, -1, 1], [0, 0, 0, 1]])
 
 
-def _read_as_pinhole(
-    path: Path, picture_path: Path, name: str, frame: Mapping[str, Any], budget: ReadingBudget
-) -> tuple[Picture, Float[np.ndarray, "3 3"]]:
+def _read_straight(path: Path, job: _Job) -> UInt8[np.ndarray, "height width 3"]:
+    return _read_as_pinhole(path, job, ReadingBudget(1))[0].pixels
+
+
+def _read_as_pinhole(path: Path, job: _Job, budget: ReadingBudget) -> tuple[Picture, Float[np.ndarray, "3 3"]]:
+    picture_path, name, _ = job
     pixels = budget.take(decode_file(picture_path, name, upright=False)).pixels
-    height, width = pixels.shape[:2]
-    camera_size = int(_number(path, frame, "h", height)), int(_number(path, frame, "w", width))
-    if min(camera_size) < 1:
-        raise ValueError(f"{path}: expected a size of at least 1x1 pixels as 'w' and 'h'; got {camera_size[::-1]}")
-    check_aspect(picture_path, (height, width), camera_size)
-    scale = np.array([[width / camera_size[1]], [height / camera_size[0]], [1.0]])
-    intrinsics = _intrinsics(path, frame, *camera_size) * scale
-    coefficients, fisheye = _lens(path, frame)
+    intrinsics, coefficients, fisheye = _camera(path, job, (pixels.shape[0], pixels.shape[1]))
     if fisheye or any(coefficients):
         pixels, intrinsics = undistort(pixels, intrinsics, coefficients, fisheye=fisheye)
     return Picture(pixels, name), intrinsics
+
+
+def _camera(path: Path, job: _Job, size: tuple[int, int]) -> tuple[Float[np.ndarray, "3 3"], tuple[float, ...], bool]:
+    """Return intrinsics and lens of a picture of ``size`` (height, width), which may not be that of the file's."""
+    picture_path, _, frame = job
+    height, width = size
+    camera_size = int(_number(path, frame, "h", height)), int(_number(path, frame, "w", width))
+    if min(camera_size) < 1:
+        raise ValueError(f"{path}: expected a size of at least 1x1 pixels as 'w' and 'h'; got {camera_size[::-1]}")
+    check_aspect(picture_path, size, camera_size)
+    scale = np.array([[width / camera_size[1]], [height / camera_size[0]], [1.0]])
+    return _intrinsics(path, frame, *camera_size) * scale, *_lens(path, frame)
 
 
 def _intrinsics(path: Path, frame: Mapping[str, Any], height: int, width: int) -> Float[np.ndarray, "3 3"]:

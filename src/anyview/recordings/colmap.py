@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from anyview.images.colmap import as_pinhole, find_models, likely_folders, picture_paths, read_model
-from anyview.images.decode import decode_file
-from anyview.images.read import missing_path, natural_key
+from anyview.images.colmap import as_pinhole, find_models, likely_folders, read_model, registered_views
+from anyview.images.read import missing_path
 from anyview.recordings.scene import Frame, RealScene, SceneList, SparseDepth, check_depth
 from anyview.types import Cameras
 
@@ -63,23 +62,16 @@ def read_dl3dv(path: Path) -> SceneList:
 def _read_project(path: Path, images_folder: Path | None) -> RealScene:
     model = find_models(path)[0]
     reconstruction = read_model(model)
-    images = sorted(
-        (reconstruction.images[number] for number in reconstruction.reg_image_ids()),
-        key=lambda image: natural_key(image.name),
-    )
-    if not images:
-        raise ValueError(f"the COLMAP model {model} has no registered images")
     folders = [images_folder] if images_folder else likely_folders(path, model)
-    pictures = picture_paths([image.name for image in images], folders)
+    views = registered_views(model, folders, reconstruction)
     poses = Cameras.from_arrays(
-        [image.cam_from_world().matrix() for image in images],
-        [reconstruction.cameras[image.camera_id].calibration_matrix() for image in images],
+        [view.image.cam_from_world().matrix() for view in views],
+        [view.camera.calibration_matrix() for view in views],
     ).world_to_camera
 
     def read(number: int) -> Frame:
-        image = images[number]
-        stored = decode_file(pictures[number], image.name, upright=False)
-        picture, pinhole = as_pinhole(pictures[number], stored, reconstruction.cameras[image.camera_id])
+        image = views[number].image
+        picture, pinhole = as_pinhole(views[number].path, views[number].decode(), views[number].camera)
         dense = path / "stereo" / "depth_maps" / f"{image.name}.geometric.bin"
         intrinsics = np.asarray(pinhole.calibration_matrix(), np.float64)
         if dense.is_file():

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from anyview.geometry.camera import intrinsics_from_field_of_view
+from anyview.geometry.camera import intrinsics_from_field_of_view, unproject_to_world
 from anyview.geometry.pose import camera_centers, rigid_inverse, rigid_transform
 from anyview.geometry.rays import rays_from_cameras
 from anyview.geometry.rotation_vector import rotation_from_vector
@@ -30,6 +30,8 @@ SAME_PLACE_RAD = 0.5
 """Cameras nearer to each other than both are at one place."""
 LANDMARKS = 256
 """Random directions that descriptors are made of."""
+PATTERN = 12
+"""Waves of random direction, 1 to 6 m long, that the walls' colours are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,19 @@ def box_depth(cameras: Cameras, height: int, width: int) -> Float[Tensor, "views
     return ((half * direction.sign() - origin) / direction).amin(-1)
 
 
+def box_pictures(cameras: Cameras, height: int, width: int) -> UInt8[Tensor, "views height width 3"]:
+    """Paint what cameras within the box see: a point of a wall has one colour from wherever it is seen."""
+    double = Cameras(cameras.world_to_camera.double(), cameras.intrinsics.double())
+    points = unproject_to_world(box_depth(double, height, width), double)
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(3, PATTERN, 3, generator=generator, dtype=torch.float64)
+    length = 1 + 5 * torch.rand(3, PATTERN, 1, generator=generator, dtype=torch.float64)
+    waves = 2 * math.pi * torch.nn.functional.normalize(direction, dim=-1) / length
+    phase = 2 * math.pi * torch.rand(3, PATTERN, generator=generator, dtype=torch.float64)
+    value = torch.sin(torch.einsum("...d,cpd->...cp", points, waves) + phase).mean(-1)
+    return (127.5 + 300 * value).clamp(0, 255).byte()
+
+
 class InjectedPredictor:
     """Predicts windows of a camera path through the box. Frames are told by their index, not by their pictures."""
 
@@ -100,11 +115,10 @@ class InjectedPredictor:
         """How many windows came with known cameras."""
 
     def frames(self, count: int | None = None) -> Iterator[tuple[float, Picture]]:
-        """Yield the path's pictures with their times, 30 a second: shaded depth."""
+        """Yield the path's pictures with their times, 30 a second."""
         for index in range(len(self.cameras) if count is None else count):
-            depth = box_depth(self.cameras[index : index + 1], self.height, self.width)[0]
-            shade = (255 * (depth % 1)).byte().numpy()
-            yield index / 30, Picture(np.ascontiguousarray(np.repeat(shade[..., None], 3, -1)), f"{index:06d}")
+            pixels = box_pictures(self.cameras[index : index + 1], self.height, self.width)[0]
+            yield index / 30, Picture(pixels.numpy(), f"{index:06d}")
 
     def predict_window(
         self, frames: Sequence[StreamFrame], known: Cameras | None = None, known_views: Sequence[int] = ()

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from anyview.geometry.camera import project, unproject_to_world
+from anyview.options import StreamOptions
 from anyview.streaming.frames import PosedViews, StreamFrame, WindowPredictor
 from anyview.streaming.pose_graph import Edge
 from anyview.streaming.scene_map import LOOP_DEVIATION, SceneMap
@@ -21,6 +23,11 @@ LEAST_SEEN = 0.1
 """Share of one end's points that must fall into the pictures of the other."""
 LEAST_SHARED = 0.5
 """Share of these that must lie on the other's surfaces."""
+LEAST_ALIKE = 0.5
+"""Correlation of brightness that there must be where they do. It needs no geometry to be right: a network that places
+all views alike makes every surface agree with every other."""
+BLUR = 40
+"""Pictures are compared after a blur by their width divided by this, which is as far as surfaces may be off."""
 NEIGHBOURS = 2
 """Frames before and after that must look alike too."""
 POINT_STRIDE = 4
@@ -83,6 +90,26 @@ def _along_the_way(
     return torch.maximum(*both)
 
 
+def close_loops(
+    first_new: int, predictor: WindowPredictor, scene: SceneMap, store: StreamStore, options: StreamOptions
+) -> tuple[tuple[Edge, ...], int]:
+    """Look for the places of the frames from ``first_new`` on; return the loops that hold, and how many were tried."""
+    if not options.loops or scene.count_frames() == 0:
+        return (), 0
+    owners = scene.frames.owner
+    loops: list[Edge] = []
+    tried = 0
+    for candidate in find_candidates(scene.frames.descriptors, first_new, gap=options.loop_gap, lag=options.overlap):
+        first, second = int(owners[candidate.earlier]), int(owners[candidate.later])
+        if same_edge([*scene.loops, *loops], first, second):
+            continue
+        tried += 1
+        edge = verify(candidate, predictor, scene, store, options.loop_views)
+        if edge is not None:
+            loops.append(edge)
+    return tuple(loops), tried
+
+
 def verify(
     candidate: Candidate, predictor: WindowPredictor, scene: SceneMap, store: StreamStore, views: int
 ) -> Edge | None:
@@ -113,35 +140,60 @@ def verify(
 
 
 def see_the_same(first: PosedViews, second: PosedViews) -> bool:
-    """Whether enough of what either set of views shows lies on the surfaces that the other shows."""
+    """Whether enough of what either set of views shows lies on the surfaces of the other, and looks the same."""
     for source, target in ((first, second), (second, first)):
-        seen, shared = _shared(source, target)
-        if seen < LEAST_SEEN or shared < LEAST_SHARED:
+        seen, shared, alike = _shared(source, target)
+        if seen < LEAST_SEEN or shared < LEAST_SHARED or not alike >= LEAST_ALIKE:
             return False
     return True
 
 
-def _shared(source: PosedViews, target: PosedViews) -> tuple[float, float]:
-    """Share of the source's points that fall into a view of the target, and of these the share on its surfaces."""
+def _shared(source: PosedViews, target: PosedViews) -> tuple[float, float, float]:
+    """Look for the source's points in the target's views.
+
+    Returns:
+        The share that falls into one, of these the share on its surfaces, and the correlation of brightness there.
+    """
     every = (slice(None), slice(None, None, POINT_STRIDE), slice(None, None, POINT_STRIDE))
-    points = unproject_to_world(source.depth, source.cameras)[every][valid_pixels(source)[every]]
+    chosen = valid_pixels(source)[every]
+    points = unproject_to_world(source.depth, source.cameras)[every][chosen]
+    shade, target_shade = _blurred(source.images)[every][chosen], _blurred(target.images)
     has_depth = valid_pixels(target)
     height, width = target.depth.shape[1:]
     seen = torch.zeros(len(points), dtype=torch.bool)
     shared = torch.zeros_like(seen)
+    pairs = []
     for view in range(len(target)):
         camera = Cameras(target.cameras.world_to_camera[view], target.cameras.intrinsics[view])
         pixels, depth = project(points, camera)
         inside = (depth > 0) & (pixels >= 0).all(-1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
         column, row = pixels.nan_to_num(0).clamp(min=0).long().unbind(-1)
-        inside = inside & has_depth[view, row.clamp(max=height - 1), column.clamp(max=width - 1)]
-        column, row = column[inside], row[inside]
+        column, row = column.clamp(max=width - 1), row.clamp(max=height - 1)
+        inside = inside & has_depth[view, row, column]
         there = target.depth[view, row, column]
         # What lies before or behind is hidden or hides: it is seen, and it is not shared.
-        shared[inside] |= ((depth[inside] - there) / there).abs() < TOLERANCE
+        meets = inside & (((depth - there) / there).abs() < TOLERANCE)
+        pairs.append(torch.stack([shade[meets], target_shade[view, row[meets], column[meets]]]))
+        shared |= meets
         seen |= inside
     share_seen = float(seen.double().mean()) if len(seen) else 0.0
-    return share_seen, float(shared[seen].double().mean()) if share_seen > 0 else 0.0
+    share_shared = float(shared[seen].double().mean()) if share_seen > 0 else 0.0
+    return share_seen, share_shared, correlation(*torch.cat(pairs, 1))
+
+
+def correlation(first: Float[Tensor, " values"], second: Float[Tensor, " values"]) -> float:
+    """Return Pearson's coefficient, and 0 where either does not vary."""
+    first, second = first - first.mean(), second - second.mean()
+    norm = first.norm() * second.norm()
+    return float((first * second).sum() / norm) if norm > 0 else 0.0
+
+
+def _blurred(images: UInt8[Tensor, "views height width 3"]) -> Float[Tensor, "views height width"]:
+    """Return the brightness of pictures, blurred."""
+    grey = images.float().mean(-1)
+    radius = max(1, round(images.shape[2] / BLUR / 2))
+    size = 2 * radius + 1
+    return avg_pool2d(grey[:, None], size, stride=1, padding=radius, count_include_pad=False)[:, 0]
 
 
 def _around(row: int, scene: SceneMap, store: StreamStore, count: int) -> list[int]:

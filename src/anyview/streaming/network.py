@@ -17,7 +17,7 @@ from anyview.options import StreamOptions
 from anyview.predictor import DepthAnything3
 from anyview.predictor.result import take_scene
 from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry
-from anyview.types import Cameras, Placement
+from anyview.types import Cameras, Gaussians, Placement, Prediction
 
 GIB = 2**30
 
@@ -43,6 +43,7 @@ class NetworkPredictor:
         if intrinsics is not None:
             check_intrinsics(intrinsics[None], 1)
         self.model, self.options, self.intrinsics = model, options, intrinsics
+        self.resolution = options.resolution or model.network.config.resolution
         self._placed: Float[Tensor, "1 3 3"] | None = None
         config = model.network.config
         main = config.any_view if isinstance(config, NestedConfig) else config
@@ -69,17 +70,32 @@ class NetworkPredictor:
         Raises:
             ValueError: the window does not fit into memory.
         """
-        pictures = [frame.picture for frame in frames]
-        views = prepare_views(pictures, resolution=self.options.resolution)
-        height, width = views.images.shape[1:3]
-        self._check_memory(len(frames), height, width)
-        device = self.model.device
-        arguments: dict[str, Any] = {"features": (self._place_block,)}
+        told: dict[str, Any] = {}
         if known is not None and self.options.conditioning == "overlap":
+            device = self.model.device
             poses = normalize_poses(known.world_to_camera.float())
-            arguments["cameras"] = Cameras(poses[None].to(device), known.intrinsics[None].float().to(device))
-            arguments["known_views"] = tuple(known_views)
-        output = self.model.network(normalize(views.images[None].to(device)), **arguments)
+            told["cameras"] = Cameras(poses[None].to(device), known.intrinsics[None].float().to(device))
+            told["known_views"] = tuple(known_views)
+        geometry, _ = self._predict(frames, features=(self._place_block,), **told)
+        return geometry
+
+    @torch.no_grad()
+    def predict_gaussians(self, frames: Sequence[StreamFrame]) -> tuple[PosedViews, Gaussians]:
+        """Predict a window with the model's Gaussians, one per pixel, in the frame and unit of its views.
+
+        Raises:
+            ValueError: the window does not fit into memory.
+        """
+        assert self.model.abilities.gaussians, f"{self.name} has no Gaussian head"
+        geometry, scene = self._predict(frames, features=(self._place_block,), gaussians=True)
+        assert scene.gaussians is not None
+        return geometry.views, scene.gaussians
+
+    def _predict(self, frames: Sequence[StreamFrame], **arguments: Any) -> tuple[WindowGeometry, Prediction]:
+        pictures = [frame.picture for frame in frames]
+        views = prepare_views(pictures, resolution=self.resolution)
+        self._check_memory(len(frames), *views.images.shape[1:3])
+        output = self.model.network(normalize(views.images[None].to(self.model.device)), **arguments)
         scene = take_scene(output, 0, self.name, pictures, views)
         assert scene.cameras is not None
         assert scene.confidence is not None
@@ -91,7 +107,7 @@ class NetworkPredictor:
         descriptors = scene.features[self._place_block].mean((1, 2))
         metric = output.metric_scale is not None and bool(output.metric_scale.isfinite().all())
         posed = PosedViews(views.images, scene.depth, confidence, cameras)
-        return WindowGeometry(posed, descriptors, "metres" if metric else "arbitrary")
+        return WindowGeometry(posed, descriptors, "metres" if metric else "arbitrary"), scene
 
     def _check_memory(self, count: int, height: int, width: int) -> None:
         limit = self.options.memory_limit

@@ -1,17 +1,22 @@
 """What a stream leaves behind: trajectories, depth, and a fused cloud, frame by frame from what is stored."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from anyview.exporters.depth_png import choose_scale, write_depth_png
+from anyview.exporters.gaussians_ply import camera_comments, write_gaussians_ply
 from anyview.exporters.ply import write_points
 from anyview.files import atomic_path, check_folder
 from anyview.fusion.mesh import write_mesh
 from anyview.fusion.tsdf import check_open3d
 from anyview.options import nearest_names
+from anyview.render.pixels import NOTE
 from anyview.streaming.cloud import VoxelCloud
-from anyview.streaming.frames import PosedViews
+from anyview.streaming.frames import PosedViews, join_views
+from anyview.streaming.gaussians import fuse_gaussians
 from anyview.streaming.mesh import SAMPLED_FRAMES, fuse_mesh, pixel_width
+from anyview.streaming.network import NetworkPredictor
 from anyview.streaming.stream import Stream
 from anyview.streaming.trajectory import (
     every_position,
@@ -23,6 +28,8 @@ from anyview.streaming.trajectory import (
 )
 from anyview.types import Cameras
 
+MOST_PATH_CAMERAS = 200
+"""In a file of Gaussians, spread over the stream: what a flight goes through."""
 STREAM_FORMATS = {
     "tum": "trajectory.txt: time, position, quaternion of every kept frame",
     "kitti": "trajectory_kitti.txt: a 3×4 pose for every frame of the source, passed-over ones too",
@@ -30,6 +37,7 @@ STREAM_FORMATS = {
     "transforms": "transforms.json of nerfstudio",
     "cloud": "cloud.ply: the fused points, one per voxel",
     "mesh": "mesh.ply: the fused surface, coloured (extra mesh)",
+    "gaussians": "gaussians.ply: the network's, where it has a head for them, else of depth and colour; one per voxel",
     "depth": "depth/*.png: 16-bit depth of every frame, scale and unit in the PNG's text",
 }
 
@@ -91,6 +99,9 @@ def write_outputs(
         elif name == "mesh":
             written[name] = folder / "mesh.ply"
             write_surface(run, written[name])
+        elif name == "gaussians":
+            written[name] = folder / "gaussians.ply"
+            write_gaussians(run, written[name])
         else:
             written[name] = folder / "depth"
             write_depth(run, written[name])
@@ -106,6 +117,14 @@ def stored_frames(run: Stream, stride: int = 1) -> Iterator[PosedViews]:
             image, depth, confidence = run.store.read_frame(index)
             camera = Cameras(cameras.world_to_camera[row : row + 1].float(), cameras.intrinsics[row : row + 1].float())
             yield PosedViews(image[None], scales[row] * depth[None], confidence[None], camera)
+
+
+def stored_windows(run: Stream) -> Iterator[PosedViews]:
+    """Read the stored frames of one window at a time, where the world has them now and in its unit."""
+    rows = run.all_frames()
+    owners = [int(rows.owner[row]) for row, index in enumerate(rows.index.tolist()) if run.store.has_frame(index)]
+    for _, part in itertools.groupby(zip(owners, stored_frames(run), strict=True), key=lambda pair: pair[0]):
+        yield join_views([frame for _, frame in part])
 
 
 def fuse(run: Stream, progress: Callable[[int, int], None] | None = None) -> VoxelCloud:
@@ -129,6 +148,24 @@ def write_surface(run: Stream, path: Path) -> None:
     mesh, voxel_size = fuse_mesh(stored_frames(run), cloud, widths)
     comments = [f"units {run.scene.units}", f"model {run.predictor.name}", f"voxel_size {voxel_size:.6g}"]
     write_mesh(path, mesh, comments)
+
+
+def write_gaussians(run: Stream, path: Path) -> None:
+    """Write the fused Gaussians, as many as the cloud may have points; `anyview render` flies past their cameras."""
+    predictor = run.predictor
+    has_head = isinstance(predictor, NetworkPredictor) and predictor.model.abilities.gaussians
+    gaussians = fuse_gaussians(
+        stored_windows(run),
+        predictor if isinstance(predictor, NetworkPredictor) and has_head else None,
+        run.options.cloud_points,
+    )
+    rows = run.all_frames()
+    stride = -(-len(rows) // MOST_PATH_CAMERAS)
+    cameras = run.scene.world_cameras(rows)[::stride]
+    comments = [f"units {run.scene.units}", f"model {predictor.name}", *([] if has_head else [NOTE])]
+    comments += camera_comments(cameras, *run.map_size)
+    with atomic_path(path) as temporary:
+        write_gaussians_ply(temporary, gaussians, comments)
 
 
 def write_depth(run: Stream, folder: Path) -> None:

@@ -7,7 +7,6 @@ typical depth of the second window, in its own unit), and the logarithm of scale
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -20,9 +19,6 @@ from anyview.geometry.rotation_vector import (
     rotation_from_vector,
     vector_from_rotation,
 )
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 FREEDOMS = 7
 """Of a similarity: rotation vector, translation, logarithm of scale, in this order."""
@@ -84,7 +80,6 @@ def optimize(nodes: Similarity, edges: Sequence[Edge], fixed: int = 0) -> Soluti
     robust edges pull, and narrows until those that still disagree have no say. Edges that are not robust always pull.
     Needs the extra ``streaming``.
     """
-    count = nodes.scale.shape[0]
     system = _stack(edges)
     nodes = Similarity(nodes.scale.double(), nodes.rotation.double(), nodes.translation.double())
     robust = system.robust > 0
@@ -94,7 +89,7 @@ def optimize(nodes: Similarity, edges: Sequence[Edge], fixed: int = 0) -> Soluti
     weights = torch.ones_like(whitened)
     while True:
         most_steps = STEPS_ON_THE_WAY if control > 1.0 else MOST_STEPS
-        nodes, weights = _converge(nodes, system, control, fixed, count, most_steps)
+        nodes, weights = _converge(nodes, system, control, fixed, most_steps)
         if control <= 1.0:
             return Solution(nodes, weights)
         control = max(control / ANNEALING, 1.0)
@@ -145,66 +140,52 @@ def move(nodes: Similarity, step: Float[Tensor, "nodes 7"]) -> Similarity:
 
 
 def _converge(
-    nodes: Similarity, edges: _Edges, control: float, fixed: int, count: int, most_steps: int
+    nodes: Similarity, edges: _Edges, control: float, fixed: int, most_steps: int
 ) -> tuple[Similarity, Float[Tensor, " edges"]]:
     """Reweight and step until neither changes much; a step that makes the cost worse is halved."""
     errors = edge_errors(nodes, edges)
-    cost = _cost(errors, edges, control)
+    cost, weights = _kernel(errors, edges, control)
     for _ in range(most_steps):
-        step = _solve(nodes, edges, errors, _believe(errors, edges, control), fixed, count)
+        step = gauss_newton_step(nodes, edges, errors, weights, fixed)
         before = cost
         while True:
             moved = move(nodes, step)
-            moved_errors = edge_errors(moved, edges)
-            cost = _cost(moved_errors, edges, control)
+            errors = edge_errors(moved, edges)
+            cost, weights = _kernel(errors, edges, control)
             if cost <= before or step.abs().max() <= SMALL_STEP:
                 break
             step = step / 2
-        nodes, errors = moved, moved_errors
+        nodes = moved
         if step.abs().max() <= SMALL_STEP or before - cost <= SMALL_GAIN * before:
             break
-    return nodes, _believe(errors, edges, control)
+    return nodes, weights
 
 
-def _believe(errors: Float[Tensor, "edges 7"], edges: _Edges, control: float) -> Float[Tensor, " edges"]:
+def _kernel(errors: Float[Tensor, "edges 7"], edges: _Edges, control: float) -> tuple[float, Float[Tensor, " edges"]]:
+    """Return the cost of errors under the kernel, and the weights that make least squares of it."""
     squares = errors.square().sum(-1)
     width = control * KERNEL_WIDTH**2
-    return torch.where(edges.robust > 0, (width / (squares + width)).square(), 1.0)
+    believed = width / (squares + width)
+    is_robust = edges.robust > 0
+    cost = torch.where(is_robust, believed * squares, squares).sum().item()
+    return cost, torch.where(is_robust, believed.square(), 1.0)
 
 
-def _cost(errors: Float[Tensor, "edges 7"], edges: _Edges, control: float) -> float:
-    squares = errors.square().sum(-1)
-    width = control * KERNEL_WIDTH**2
-    return torch.where(edges.robust > 0, width * squares / (squares + width), squares).sum().item()
-
-
-def _solve(
+def gauss_newton_step(
     nodes: Similarity,
     edges: _Edges,
     errors: Float[Tensor, "edges 7"],
     weights: Float[Tensor, " edges"],
     fixed: int,
-    count: int,
 ) -> Float[Tensor, "nodes 7"]:
-    """Take one Gauss-Newton step: sparse normal equations, since windows know few others."""
+    """Solve (Jᵀ W J) step = −Jᵀ W r, damped: sparse, since windows know few others.
+
+    The fixed node's rows and columns are those of the identity.
+    """
+    from scipy.sparse import coo_matrix
     from scipy.sparse.linalg import splu
 
-    normal, gradient = normal_equations(nodes, edges, errors, weights, fixed, count)
-    step = splu(normal).solve(-gradient.numpy())
-    return torch.from_numpy(step).view(count, FREEDOMS)
-
-
-def normal_equations(
-    nodes: Similarity,
-    edges: _Edges,
-    errors: Float[Tensor, "edges 7"],
-    weights: Float[Tensor, " edges"],
-    fixed: int,
-    count: int,
-) -> tuple["scipy.sparse.csc_matrix", Float[Tensor, " unknowns"]]:
-    """Assemble Jᵀ W J, damped, and Jᵀ W r; the fixed node's rows and columns are those of the identity."""
-    from scipy.sparse import coo_matrix
-
+    count = len(nodes.scale)
     by_first, by_second = error_derivatives(nodes, edges)
     ends = ((edges.first, by_first), (edges.second, by_second))
     gradient = torch.zeros(count, FREEDOMS, dtype=torch.float64)
@@ -227,9 +208,8 @@ def normal_equations(
     diagonal = normal.diagonal()
     damping = _DAMPING * (diagonal + diagonal.mean())
     damping[FREEDOMS * fixed : FREEDOMS * (fixed + 1)] = 1.0
-    return normal + coo_matrix((damping, (range(unknowns), range(unknowns))), shape=normal.shape).tocsc(), (
-        gradient.flatten()
-    )
+    damped = normal + coo_matrix((damping, (range(unknowns), range(unknowns))), shape=normal.shape).tocsc()
+    return torch.from_numpy(splu(damped).solve(-gradient.flatten().numpy())).view(count, FREEDOMS)
 
 
 def _stack(edges: Sequence[Edge]) -> _Edges:

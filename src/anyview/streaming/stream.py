@@ -19,12 +19,20 @@ from anyview.geometry.alignment import Similarity
 from anyview.images.preprocess import prepare_views
 from anyview.options import StreamOptions
 from anyview.predictor import DepthAnything3
-from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry, WindowPredictor, join_views
+from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry, WindowPredictor
+from anyview.streaming.joining import (
+    Overlap,
+    join_window,
+    known_to_predictor,
+    make_rows,
+    overlap_from_arrays,
+    overlap_to_arrays,
+    scaled_by_rig,
+)
 from anyview.streaming.keyframes import change, thumbnail
-from anyview.streaming.known import KnownPoses, anchor_window, rig_scale
-from anyview.streaming.loops import find_candidates, same_edge, verify
+from anyview.streaming.known import KnownPoses, anchor_window
+from anyview.streaming.loops import close_loops
 from anyview.streaming.network import NetworkPredictor
-from anyview.streaming.pose_graph import Edge
 from anyview.streaming.report import Faults, StreamReport, peak_memory
 from anyview.streaming.scene_map import (
     FrameRows,
@@ -33,16 +41,16 @@ from anyview.streaming.scene_map import (
     join_rows,
     record_from_arrays,
     record_to_arrays,
-    rows_from_arrays,
-    rows_to_arrays,
 )
-from anyview.streaming.seams import align_views, blend_views, typical_depth
+from anyview.streaming.seams import align_views, typical_depth
 from anyview.streaming.sources import FrameSource, open_source, steady
-from anyview.streaming.store import Arrays, StreamStore
+from anyview.streaming.store import StreamStore
 from anyview.streaming.windows import cut_windows
 from anyview.types import Cameras, Picture, Units
 
 GIB = 2**30
+OTHERS_RESOLUTION = 504
+"""Where neither the options nor the predictor say one: that of the published models."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +79,6 @@ class StreamWindow:
 
     def __len__(self) -> int:
         return len(self.frames)
-
-
-@dataclass(frozen=True)
-class _Overlap:
-    """The last frames of a window, which the next one sees too."""
-
-    frames: list[StreamFrame]
-    views: PosedViews
-    """As the window predicted them, in its frame."""
-    finished: PosedViews
-    """As they are if nothing more comes, each in its owner's frame."""
-    rows: FrameRows
 
 
 def stream(
@@ -122,6 +118,9 @@ def stream(
         _check_scipy()
     opened = open_source(source, options, frames_per_second=frames_per_second, watch=watch)
     matrix = None if intrinsics is None else torch.as_tensor(np.asarray(intrinsics, dtype=np.float64)).float()
+    if options.resolution is None:
+        made_for = model.network.config.resolution if isinstance(model, DepthAnything3) else OTHERS_RESOLUTION
+        options = replace(options, resolution=made_for)
     if isinstance(model, DepthAnything3):
         predictor: WindowPredictor = NetworkPredictor(model, options, matrix)
     elif matrix is not None:
@@ -158,7 +157,7 @@ class Stream:
         self.store = StreamStore(path, None if limit is None else int(limit * GIB))
         self._report = StreamReport()
         self._cancelled = False
-        self._overlap: _Overlap | None = None
+        self._overlap: Overlap | None = None
         self._started = time.monotonic()
         self._kept_before = 0
         done = self.store.open(self._describe(), resume=resume)
@@ -263,6 +262,7 @@ class Stream:
             yield small
 
     def _shrink(self, frame: StreamFrame) -> StreamFrame:
+        assert self.options.resolution is not None
         views = prepare_views([frame.picture], resolution=self.options.resolution)
         if isinstance(self.predictor, NetworkPredictor):
             self.predictor.place_intrinsics(views.placements[0])
@@ -280,12 +280,13 @@ class Stream:
             self._report = self._report.with_seam(seam.inliers, seam.scale_deviation)
         anchor = anchor_window(geometry.views.cameras.world_to_camera, known)
         node = self.scene.place(seam, anchor)
-        views, owners = self._join(geometry.views, None if seam is None else seam.similarity)
-        rows = _rows(frames, views, owners, geometry.descriptors, known)
+        similarity = None if seam is None else seam.similarity
+        views, owners = join_window(overlap, geometry.views, similarity, len(self.scene), blend=self.options.blend)
+        rows = make_rows(frames, views, owners, geometry.descriptors, known)
         if overlap is not None:
             rows = replace(rows, descriptors=torch.cat([overlap.rows.descriptors, rows.descriptors[shared:]]))
         kept = len(frames) - min(self.options.overlap, len(frames))
-        self._overlap = _Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
+        self._overlap = Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
         for row in range(kept):
             self.store.write_frame(frames[row].index, views.images[row], views.depth[row], views.confidence[row])
         record = WindowRecord(
@@ -302,85 +303,28 @@ class Stream:
         before = list(self.scene.nodes)
         gap_ended = anchor is not None and len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
         self.scene.add(record)
-        loops, candidates = self._find_loops(first_new)
+        loops, candidates = close_loops(first_new, self.predictor, self.scene, self.store, self.options)
         record = replace(record, loops=loops, candidates=candidates)
         if loops or gap_ended:
             corrected, weights = self.scene.corrected(loops)
             record = replace(record, corrected=corrected, loop_weights=tuple(weights))
         self.scene.close_loops(record)
         self._report = replace(self._report, loop_candidates=self._report.loop_candidates + candidates)
-        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), _overlap_to_arrays(self._overlap))
+        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), overlap_to_arrays(self._overlap))
         return self._window(record.frames, views[:kept], self.scene.moves_since(before))
 
     def _predict(self, frames: list[StreamFrame], known: Sequence[Float[Tensor, "4 4"] | None]) -> WindowGeometry:
         started = time.monotonic()
-        conditions, which = self._conditions(known)
-        geometry = self.predictor.predict_window(frames, conditions, which)
+        if self._overlap is None or self.options.conditioning == "none":
+            geometry = self.predictor.predict_window(frames)
+        else:
+            geometry = self.predictor.predict_window(frames, *known_to_predictor(self._overlap, self.scene, known))
         spent = self._report.predicting_s + time.monotonic() - started
         self._report = replace(self._report, predicting_s=spent)
         baseline = self.options.rig_baseline
-        if baseline is not None:
-            indices = [frame.index for frame in frames]
-            factor = rig_scale(geometry.views.cameras.world_to_camera, indices, baseline)
-            if factor is None:
-                raise ValueError(
-                    f"frames {indices[0]} to {indices[-1]} hold no pair of the rig (an even position and the next "
-                    "one), or its two cameras in one place"
-                )
-            grow = Similarity(torch.tensor(factor).double(), torch.eye(3).double(), torch.zeros(3).double())
-            geometry = replace(geometry, views=geometry.views.moved(grow))
-        return geometry
+        return geometry if baseline is None else scaled_by_rig(geometry, frames, baseline)
 
-    def _conditions(self, known: Sequence[Float[Tensor, "4 4"] | None]) -> tuple[Cameras | None, tuple[int, ...]]:
-        """What the predictor is told of the cameras: known poses and the overlap's, all in one frame."""
-        overlap = self._overlap
-        if overlap is None or self.options.conditioning == "none":
-            return None, ()
-        poses: dict[int, Tensor] = {}
-        if self.scene.anchors:
-            world = overlap.views.moved(self.scene.nodes[-1]).cameras.world_to_camera.double()
-            poses = dict(enumerate(world)) | {view: pose for view, pose in enumerate(known) if pose is not None}
-        else:
-            poses = dict(enumerate(overlap.views.cameras.world_to_camera.double()))
-        views = sorted(poses)
-        intrinsics = overlap.views.cameras.intrinsics
-        chosen = torch.stack([intrinsics[min(view, len(intrinsics) - 1)] for view in views])
-        return Cameras(torch.stack([poses[view] for view in views]).float(), chosen.float()), tuple(views)
-
-    def _join(self, views: PosedViews, similarity: Similarity | None) -> tuple[PosedViews, Int[Tensor, " views"]]:
-        """Put a window's views together from the overlap's two predictions and its own; say which window owns each."""
-        window = len(self.scene)
-        owners = torch.full((len(views),), window)
-        if self._overlap is None or similarity is None:
-            return views, owners
-        shared = len(self._overlap.frames)
-        earlier = self._overlap.views
-        mixed = blend_views(earlier, views[:shared].moved(similarity)) if self.options.blend else earlier
-        # Half of the overlap moves with the window before, half with this one, if a loop corrects them.
-        half = (shared + 1) // 2 if self.options.blend else shared
-        owners[:half] = window - 1
-        return join_views([mixed[:half], mixed[half:].moved(similarity.inverse()), views[shared:]]), owners
-
-    def _find_loops(self, first_new: int) -> tuple[tuple[Edge, ...], int]:
-        if not self.options.loops or self.scene.count_frames() == 0:
-            return (), 0
-        candidates = find_candidates(
-            self.scene.frames.descriptors, first_new, gap=self.options.loop_gap, lag=self.options.overlap
-        )
-        loops: list[Edge] = []
-        owners = self.scene.frames.owner
-        looked_into = 0
-        for candidate in candidates:
-            first, second = int(owners[candidate.earlier]), int(owners[candidate.later])
-            if same_edge([*self.scene.loops, *loops], first, second):
-                continue
-            looked_into += 1
-            edge = verify(candidate, self.predictor, self.scene, self.store, self.options.loop_views)
-            if edge is not None:
-                loops.append(edge)
-        return tuple(loops), looked_into
-
-    def _last_frames(self, overlap: _Overlap) -> StreamWindow:
+    def _last_frames(self, overlap: Overlap) -> StreamWindow:
         """Finish the frames that no window will see again; a resumed stream would, so they are not committed."""
         for row, frame in enumerate(overlap.frames):
             finished = overlap.finished
@@ -419,59 +363,8 @@ class Stream:
                 frames_passed_over=record.passed_over,
                 loop_candidates=self._report.loop_candidates + record.candidates,
             )
-        self._overlap = _overlap_from_arrays(self.store.read_overlap(windows - 1))
+        self._overlap = overlap_from_arrays(self.store.read_overlap(windows - 1))
         self._kept_before = self.scene.count_frames() + len(self._overlap.frames)
-
-
-def _rows(
-    frames: Sequence[StreamFrame],
-    views: PosedViews,
-    owners: Int[Tensor, " views"],
-    descriptors: Float[Tensor, "views channels"],
-    known: Sequence[Float[Tensor, "4 4"] | None],
-) -> FrameRows:
-    unknown = torch.full((4, 4), torch.nan, dtype=torch.float64)
-    return FrameRows(
-        index=torch.tensor([frame.index for frame in frames]),
-        time_s=torch.tensor([frame.time_s for frame in frames], dtype=torch.float64),
-        names=tuple(frame.picture.name for frame in frames),
-        owner=owners,
-        world_to_camera=views.cameras.world_to_camera.double(),
-        intrinsics=views.cameras.intrinsics.double(),
-        descriptors=descriptors.float(),
-        known=torch.stack([unknown if pose is None else pose for pose in known]),
-    )
-
-
-def _overlap_to_arrays(overlap: _Overlap) -> Arrays:
-    arrays = {f"row_{name}": value for name, value in rows_to_arrays(overlap.rows).items()}
-    for name, views in (("views", overlap.views), ("finished", overlap.finished)):
-        arrays |= {
-            f"{name}_images": views.images.numpy(),
-            f"{name}_depth": views.depth.numpy(),
-            f"{name}_confidence": views.confidence.numpy(),
-            f"{name}_world_to_camera": views.cameras.world_to_camera.numpy(),
-            f"{name}_intrinsics": views.cameras.intrinsics.numpy(),
-        }
-    arrays["pictures"] = np.stack([frame.picture.pixels for frame in overlap.frames])
-    return arrays
-
-
-def _overlap_from_arrays(arrays: Arrays) -> _Overlap:
-    rows = rows_from_arrays({n.removeprefix("row_"): value for n, value in arrays.items() if n.startswith("row_")})
-
-    def views(name: str) -> PosedViews:
-        images, depth, confidence, poses, intrinsics = (
-            torch.from_numpy(arrays[f"{name}_{part}"])
-            for part in ("images", "depth", "confidence", "world_to_camera", "intrinsics")
-        )
-        return PosedViews(images, depth, confidence, Cameras(poses, intrinsics))
-
-    frames = [
-        StreamFrame(int(index), float(time_s), Picture(pixels, name))
-        for index, time_s, pixels, name in zip(rows.index, rows.time_s, arrays["pictures"], rows.names, strict=True)
-    ]
-    return _Overlap(frames, views("views"), views("finished"), rows)
 
 
 def _check_scipy() -> None:

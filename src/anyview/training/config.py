@@ -146,6 +146,7 @@ _TINY = NetworkConfig(
     camera_encoder_depth=1,
 )
 
+_SMALL = ((84, 84), (70, 98), (98, 70))
 _NANO: NetworkConfig = find_preset("da3-nano").config  # type: ignore[assignment]
 
 RECIPES: dict[str, TrainOptions] = {
@@ -155,16 +156,17 @@ RECIPES: dict[str, TrainOptions] = {
         name="da3-nano",
         stages=(
             # Near views of little pictures first: matching is learned where it is easy, at many scenes a second.
-            Stage(until=0.35, sizes=((56, 56), (56, 70), (70, 56)), views=(1, 4), spread=(0.0, 0.6)),
-            Stage(until=0.80, sizes=((84, 84), (70, 98), (98, 70)), views=(1, 4), spread=(0.0, 0.9)),
+            Stage(until=0.15, sizes=((56, 56), (56, 70), (70, 56)), views=(1, 4), spread=(0.0, 0.6), told_matches=1.0),
+            Stage(until=0.40, sizes=_SMALL, views=(2, 4), spread=(0.0, 0.6), told_matches=1.0, dense_every=4),
+            Stage(until=0.85, sizes=_SMALL, views=(1, 4), told_matches=0.5, dense_every=4),
             Stage(sizes=((112, 112), (98, 126), (126, 98), (84, 112), (112, 84)), views=(1, 5)),
         ),
-        steps=3_500,
+        steps=10_000,
         tokens_per_step=1_600,
         mirror=0.5,
         ray_weight=2.0,  # cameras are what comes last
         camera_weight=3.0,
-        match_weight=0.25,
+        match_weight=1.0,
         hint_weight=1.0,
         peak_rate=1e-3,  # small networks from random weights bear more than the paper's large one from DINOv2
         warm_up_steps=200,
@@ -183,15 +185,29 @@ RECIPES: dict[str, TrainOptions] = {
         network=replace(_NANO, resolution=224),
         name="da3-nano",
         stages=(
-            Stage(until=0.15, sizes=((112, 112), (112, 154), (154, 112)), views=(1, 3), spread=(0.0, 0.4)),
-            Stage(until=0.50, sizes=((154, 154), (126, 168), (168, 126)), views=(1, 6), spread=(0.0, 0.8)),
+            Stage(
+                until=0.15,
+                sizes=((112, 112), (112, 154), (154, 112)),
+                views=(1, 3),
+                spread=(0.0, 0.4),
+                told_matches=1.0,
+                dense_every=2,
+            ),
+            Stage(
+                until=0.50,
+                sizes=((154, 154), (126, 168), (168, 126)),
+                views=(1, 6),
+                spread=(0.0, 0.8),
+                told_matches=0.5,
+                dense_every=2,
+            ),
             Stage(until=0.80, sizes=((224, 224), (168, 224), (224, 168)), views=(1, 8)),
             Stage(sizes=((224, 224), (168, 224), (224, 168), (252, 336), (336, 252)), views=(1, 8)),
         ),
         steps=16_000,
         tokens_per_step=32_896,  # 128 views of 224 × 224
         mirror=0.5,
-        match_weight=0.25,
+        match_weight=1.0,
         hint_weight=1.0,
         peak_rate=1e-3,
         warm_up_steps=500,

@@ -28,10 +28,12 @@ SINGLE: Mapping[str, Open] = {
     "diode": single_pictures.diode,
     "sunrgbd": single_pictures.sunrgbd,
 }
+"""With rules of their own for depth of single pictures."""
 SYNTHESIS: Mapping[str, Open] = {
     "dl3dv": partial(view_synthesis.ViewSynthesis, "dl3dv", None),
     "tanks_and_temples": partial(view_synthesis.ViewSynthesis, "tanks_and_temples", view_synthesis.TANKS_SCENES),
     "megadepth": partial(view_synthesis.ViewSynthesis, "megadepth", view_synthesis.MEGADEPTH_SCENES),
+    "colmap": partial(view_synthesis.ViewSynthesis, "colmap", None),
 }
 OWN: Mapping[str, Open] = {
     "synth": generic.Synthetic,
@@ -61,8 +63,8 @@ def open_benchmark(data: str, task: Task, protocol: Protocol) -> dict[str, Reade
     own_place = name != "synth"
     if own_place and not path.is_dir():
         raise ValueError(f"{path} is no folder with the data set {name}")
-    makers = (SINGLE, BENCHMARK) if task == "depth" else (BENCHMARK, SINGLE)
-    maker = next(names[name] for names in (*makers, SYNTHESIS, OWN) if name in names)
+    first = {"depth": SINGLE, "view_syn": SYNTHESIS}.get(task, BENCHMARK)
+    maker = next(names[name] for names in (first, BENCHMARK, SINGLE, OWN, SYNTHESIS) if name in names)
     reader = maker(path, protocol)
     if task not in reader.tasks:
         raise ValueError(f"{name} has no truth for {task}; it has it for {', '.join(reader.tasks)}")

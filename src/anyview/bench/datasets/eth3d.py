@@ -16,7 +16,6 @@ from anyview.bench.datasets.files import (
     need,
     need_scene,
     picture_reader,
-    picture_size,
     published_scenes,
     read_gray,
     read_raw_float32,
@@ -27,6 +26,7 @@ from anyview.bench.datasets.lens import Lens
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, MeshTruth, TsdfRecipe
 from anyview.bench.options import Task
 from anyview.geometry.pose import matrix_from_quaternion_xyzw
+from anyview.images.decode import picture_size
 from anyview.options import Protocol
 
 LAYOUT = (

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
-from anyview.images.decode import decode_file
+from anyview.images.decode import decode_file, picture_size
 from anyview.options import nearest_names
 
 
@@ -50,19 +50,6 @@ def published_scenes(root: Path, names: Iterable[str], layout: str) -> tuple[str
 def picture_reader(path: Path) -> Callable[[], UInt8[np.ndarray, "height width 3"]]:
     """Read a picture as it is stored: EXIF orientation is ignored, as cameras of data sets ignore it."""
     return lambda: decode_file(path, path.name, upright=False).pixels
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of a picture as it is stored.
-
-    Raises:
-        ValueError: the file is no picture.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable picture ({error})") from error
 
 
 def upright_size(path: Path) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, UInt8
 from anyview.bench.datasets.files import need, need_scene, picture_reader, read_gray, size_reader
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, CloudTruth, TsdfRecipe
 from anyview.bench.metrics.clouds import thin_to_voxels
-from anyview.bench.options import Task
+from anyview.bench.options import TASKS, Task
 from anyview.geometry.camera import unproject_to_world
 from anyview.images.read import missing_path
 from anyview.options import Protocol
@@ -118,13 +118,13 @@ class SceneJson:
     def tasks(self) -> tuple[Task, ...]:
         """What any of the scenes has the truth for."""
         tasks = {task for name in self._documents for task in self.tasks_of(name)}
-        return tuple(task for task in ("pose", *GEOMETRY, "depth") if task in tasks)
+        return tuple(task for task in TASKS if task in tasks)
 
     def tasks_of(self, name: str) -> tuple[Task, ...]:
         """What one scene has the truth for."""
         frames = self._documents[name]["frames"]
         poses, depths = (all(frame.get(key) is not None for frame in frames) for key in ("w2c", "depth"))
-        tasks: list[Task] = ["pose"] if poses and len(frames) > 1 else []
+        tasks: list[Task] = ["pose", "view_syn"] if poses and len(frames) > 1 else []
         tasks += GEOMETRY if poses and depths and len(frames) > 1 else ()
         return (*tasks, "depth") if depths else tuple(tasks)
 
@@ -184,10 +184,10 @@ class Recordings:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """Poses always; geometry and depth where depth is dense."""
+        """Poses and view synthesis always; geometry and depth where depth is dense."""
         scene = next(iter(self._scenes.values()))
         dense = not isinstance(scene.read(0).depth, SparseDepth)
-        return ("pose", *GEOMETRY, "depth") if dense else ("pose",)
+        return TASKS if dense else ("pose", "view_syn")
 
     def scenes(self) -> tuple[str, ...]:
         """Name the scenes that are there."""
@@ -227,7 +227,7 @@ def _recorded_frame(scene: RealScene, number: int) -> BenchFrame:
 class Synthetic:
     """Scenes of our own worlds, made when they are needed; the same ones always."""
 
-    tasks: tuple[Task, ...] = ("pose", *GEOMETRY, "depth")
+    tasks = TASKS
 
     def __init__(self, place: Path, _protocol: Protocol) -> None:
         split, *numbers = str(place).split("/")

@@ -93,8 +93,12 @@ class BenchScene:
     """How its geometry is scored; DTU has rules of its own."""
     notes: tuple[str, ...] = ()
     """What is worth knowing of what was found, one sentence each."""
+    mirrored: bool = False
+    """Single pictures: average what a model says of a picture and of its mirror image."""
     targets: tuple[int, ...] = ()
     """View synthesis: frames that are to be rendered."""
+    cut_to: tuple[int, int] | None = None
+    """View synthesis: (height, width) that the data set's protocol cuts pictures to; None: it has no such rule."""
 
     def __len__(self) -> int:
         return len(self.frames)

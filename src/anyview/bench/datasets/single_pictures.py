@@ -1,5 +1,6 @@
 """Data sets of single pictures with depth: KITTI, NYUv2, Sintel, DIODE, SUN RGB-D (benchmark 3.3)."""
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from anyview.bench.options import Task
 from anyview.options import Protocol
 
 KITTI_LAYOUT = "DATE/DRIVE/image_02/data/ID.png and DRIVE/proj_depth/groundtruth/image_02/ID.png (16 bits, metres·256)"
+EIGEN_LIST = "eigen_test.txt"
+"""The 697 pictures of Eigen's test set, 45 of which have no depth; not part of KITTI's download."""
 NYU_LAYOUT = "nyu_depth_v2_labeled.mat and splits.mat"
 SINTEL_LAYOUT = "training/final/SCENE/frame_0001.png and training/depth/SCENE/frame_0001.dpt"
 DIODE_LAYOUT = "val/{indoors,outdoor}/scene_*/scan_*/NAME.png with NAME_depth.npy and NAME_depth_mask.npy"
@@ -55,7 +58,7 @@ class SinglePictures:
 
 
 def kitti(root: Path, _protocol: Protocol) -> SinglePictures:
-    """Open KITTI: every picture that has depth; the 652 of Eigen's test set where only these are unpacked."""
+    """Open KITTI: all pictures that have depth, but only those of `EIGEN_LIST` where that file is there."""
     return SinglePictures("kitti", KITTI_LAYOUT, root, _find_kitti)
 
 
@@ -91,8 +94,11 @@ def _frame(name: str, picture: Path, read_depth: Callable[[], Float[np.ndarray, 
 
 def _find_kitti(root: Path) -> dict[str, list[BenchFrame]]:
     scenes: dict[str, list[BenchFrame]] = {}
+    listed = _eigen_pictures(root / EIGEN_LIST) if (root / EIGEN_LIST).is_file() else None
     for depth in sorted(root.rglob("proj_depth/groundtruth/image_02/*.png")):
         drive = depth.parents[3].name
+        if listed is not None and (drive, depth.stem) not in listed:
+            continue
         picture = root / drive[:10] / drive / "image_02" / "data" / depth.name
         if not picture.is_file():
             raise ValueError(f"{picture} is missing, of which there is depth; expected {KITTI_LAYOUT}")
@@ -100,6 +106,19 @@ def _find_kitti(root: Path) -> dict[str, list[BenchFrame]]:
         frame = _frame(depth.name, picture, partial(_read_kitti_depth, depth), intrinsics=intrinsics)
         scenes.setdefault(drive, []).append(frame)
     return scenes
+
+
+def _eigen_pictures(path: Path) -> set[tuple[str, str]]:
+    """Read the drives and numbers of a list's left pictures; lists write them as paths, or as ``DATE/DRIVE ID l``."""
+    pictures = set()
+    for line in filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())):
+        found = re.match(
+            r"(?:\S*/)?(\d{4}_\d\d_\d\d_drive_\d{4}_sync)(?:/image_02/data/(\d{10})\.(?:png|jpg)|\s+(\d+))", line
+        )
+        if found is None:
+            raise ValueError(f"{path}: expected DATE/DRIVE/image_02/data/ID.png or DATE/DRIVE ID, got {line!r}")
+        pictures.add((found[1], (found[2] or found[3]).zfill(10)))
+    return pictures
 
 
 def _read_kitti_depth(path: Path) -> Float[np.ndarray, "height width"]:

@@ -42,6 +42,7 @@ def score_depth(
     nearest: float = 1e-3,
     farthest: float = torch.inf,
     smallest_disparity: float | None = None,
+    fitted: Bool[Tensor, "height width"] | None = None,
 ) -> DepthScores:
     """Align predicted depth to the truth, clamp it to the range ``nearest`` … ``farthest`` and compare.
 
@@ -53,12 +54,14 @@ def score_depth(
         nearest: predictions below it become it, as do those that are not finite or not positive after alignment.
         farthest: predictions above it become it.
         smallest_disparity: floor of aligned disparity; None: 1 / ``farthest``.
+        fitted: valid pixels that the alignment is fitted at; None: all of them.
 
     Raises:
         ValueError: no pixel is valid.
     """
     g = _valid_truth(truth, valid)
-    p = align_depth(predicted[valid].double(), g, alignment, smallest_disparity or 1 / farthest)
+    chosen = None if fitted is None or not fitted.any() else fitted[valid]
+    p = align_depth(predicted[valid].double(), g, alignment, smallest_disparity or 1 / farthest, chosen)
     return compare_depth(_within(p, nearest, farthest), g)
 
 
@@ -85,9 +88,15 @@ def align_depth(
     truth: Float[Tensor, " pixels"],
     alignment: DepthAlignment,
     smallest_disparity: float = 0.0,
+    fitted: Bool[Tensor, " pixels"] | None = None,
 ) -> Float[Tensor, " pixels"]:
-    """Fit predicted depth to true depth. Pixels whose prediction is not finite and positive have no say in the fit."""
+    """Fit predicted depth to true depth. Pixels whose prediction is not finite and positive have no say in the fit.
+
+    ``fitted`` says which others have.
+    """
     usable = predicted.isfinite() & (predicted > 0)
+    if fitted is not None:
+        usable &= fitted
     p, g = predicted[usable], truth[usable]
     if alignment == "none" or len(p) == 0:
         return predicted
@@ -96,20 +105,23 @@ def align_depth(
     if alignment == "scale":
         return predicted * fit_scale(p, g)
     if alignment == "affine_disparity":
-        disparity = torch.where(usable, 1 / predicted, torch.nan)
-        return 1 / align_disparity(disparity, truth, smallest_disparity)
+        disparity = torch.where(predicted.isfinite() & (predicted > 0), 1 / predicted, torch.nan)
+        return 1 / align_disparity(disparity, truth, smallest_disparity, fitted)
     scale, shift = fit_scale_and_shift(p, g) if alignment == "affine_depth" else fit_scale_and_shift_l1(p, g, 1 / g)
     return scale * predicted + shift
 
 
 def align_disparity(
-    predicted: Float[Tensor, " pixels"], true_depth: Float[Tensor, " pixels"], smallest: float = 0.0
+    predicted: Float[Tensor, " pixels"],
+    true_depth: Float[Tensor, " pixels"],
+    smallest: float = 0.0,
+    fitted: Bool[Tensor, " pixels"] | None = None,
 ) -> Float[Tensor, " pixels"]:
     """Fit predicted disparity to 1 / true depth with scale and shift, and raise it to ``smallest`` where it is less.
 
-    Pixels whose prediction is not finite have no say in the fit.
+    Pixels whose prediction is not finite have no say in the fit; ``fitted`` says which others have.
     """
-    usable = predicted.isfinite()
+    usable = predicted.isfinite() if fitted is None else predicted.isfinite() & fitted
     scale, shift = fit_scale_and_shift(predicted[usable], 1 / true_depth[usable])
     return (scale * predicted + shift).clamp(min=smallest)
 

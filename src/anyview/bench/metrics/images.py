@@ -1,6 +1,8 @@
 """Scores of rendered pictures (benchmark 3.1)."""
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -40,6 +42,15 @@ def ssim(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 heig
     return (luminance * structure).mean().item()
 
 
+def lpips_lacks() -> str | None:
+    """Say why LPIPS cannot be computed here; None: it can."""
+    try:
+        _lpips_network()
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return None
+
+
 def lpips(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
     """Compute the perceptual distance LPIPS (Zhang et al. 2018) with VGG features, of pictures from 0 to 1.
 
@@ -49,6 +60,11 @@ def lpips(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 hei
         ImportError: a package is missing.
         ValueError: the weights are.
     """
+    with torch.inference_mode():
+        return _lpips_network()(rendered.clamp(0, 1)[None], truth.clamp(0, 1)[None], normalize=True).item()
+
+
+def _lpips_network() -> torch.nn.Module:
     try:
         from lpips import LPIPS
     except ImportError as error:
@@ -56,9 +72,13 @@ def lpips(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 hei
     weights = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS
     if not weights.is_file():
         raise ValueError(f"LPIPS needs torchvision's VGG weights in {weights}, and they are not there")
-    distance = LPIPS(net="vgg", verbose=False).eval()
-    with torch.inference_mode():
-        return distance(rendered.clamp(0, 1)[None], truth.clamp(0, 1)[None], normalize=True).item()
+    return _load_lpips(LPIPS)
+
+
+@lru_cache(maxsize=1)
+def _load_lpips(make: Callable[..., torch.nn.Module]) -> torch.nn.Module:
+    """Read the network once: a scene has many pictures to compare."""
+    return make(net="vgg", verbose=False).eval()
 
 
 def _window_means(images: Float[Tensor, "channels 1 height width"]) -> Float[Tensor, "channels 1 rows columns"]:

@@ -46,7 +46,25 @@ def _batch(pictures: Sequence[Picture], side: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
 
 
-class Vggt:
+class _Installed:
+    """What every adapter holds: a model on its device, and what its results depend on."""
+
+    name: str
+
+    def __init__(
+        self, model: Any, release: str, checkpoint: str, device: str, **settings: str | int | float | bool
+    ) -> None:
+        self._device = resolve_device(device)
+        self._model = model.to(self._device).eval()
+        self.identity: Mapping[str, str | int | float | bool] = {
+            "model": self.name,
+            "version": release,
+            "checkpoint": checkpoint,
+            **settings,
+        }
+
+
+class Vggt(_Installed):
     """VGGT (Wang et al., 2025), package ``vggt``."""
 
     name = "vggt"
@@ -57,14 +75,7 @@ class Vggt:
             "vggt.models.vggt", "vggt", "pip install git+https://github.com/facebookresearch/vggt"
         )
         self._decode: Callable[..., Any] = import_module("vggt.utils.pose_enc").pose_encoding_to_extri_intri
-        self._device = resolve_device(device)
-        self._model = module.VGGT.from_pretrained(checkpoint).to(self._device).eval()
-        self.identity: Mapping[str, str | int | float | bool] = {
-            "model": "vggt",
-            "version": release,
-            "checkpoint": checkpoint,
-            "side": SIDE,
-        }
+        super().__init__(module.VGGT.from_pretrained(checkpoint), release, checkpoint, device, side=SIDE)
 
     def answer(self, question: Question) -> Answer:
         """Predict a scene."""
@@ -82,7 +93,7 @@ class Vggt:
         )
 
 
-class MapAnything:
+class MapAnything(_Installed):
     """MapAnything (Keetha et al., 2025), package ``mapanything``."""
 
     name = "mapanything"
@@ -92,14 +103,7 @@ class MapAnything:
         module, release = _package(
             "mapanything.models", "mapanything", "pip install git+https://github.com/facebookresearch/map-anything"
         )
-        self._device = resolve_device(device)
-        self._model = module.MapAnything.from_pretrained(checkpoint).to(self._device).eval()
-        self.identity: Mapping[str, str | int | float | bool] = {
-            "model": "mapanything",
-            "version": release,
-            "checkpoint": checkpoint,
-            "side": SIDE,
-        }
+        super().__init__(module.MapAnything.from_pretrained(checkpoint), release, checkpoint, device, side=SIDE)
 
     def answer(self, question: Question) -> Answer:
         """Predict a scene."""
@@ -118,7 +122,7 @@ class MapAnything:
         )
 
 
-class MoGe:
+class MoGe(_Installed):
     """MoGe (Wang et al., 2024) on single pictures, package ``moge``."""
 
     name = "moge"
@@ -126,25 +130,19 @@ class MoGe:
 
     def __init__(self, checkpoint: str = "Ruicheng/moge-2-vitl-normal", device: str = "auto") -> None:
         module, release = _package("moge.model.v2", "moge", "pip install git+https://github.com/microsoft/MoGe")
-        self._device = resolve_device(device)
-        self._model = module.MoGeModel.from_pretrained(checkpoint).to(self._device).eval()
-        self.identity: Mapping[str, str | int | float | bool] = {
-            "model": "moge",
-            "version": release,
-            "checkpoint": checkpoint,
-        }
+        super().__init__(module.MoGeModel.from_pretrained(checkpoint), release, checkpoint, device)
 
     def answer(self, question: Question) -> Answer:
         """Predict pictures one by one."""
         maps = []
         for picture in question.pictures:
-            image = torch.from_numpy(picture.pixels).permute(2, 0, 1).float().to(self._device) / 255
+            image = torch.tensor(picture.pixels).permute(2, 0, 1).float().to(self._device) / 255
             depth = self._model.infer(image)["depth"].float().cpu().numpy()
             maps.append(np.where(np.isfinite(depth), depth, 0).astype(np.float32))
         return Answer(depth=tuple(maps))
 
 
-class DepthAnything2:
+class DepthAnything2(_Installed):
     """Depth Anything 2 (Yang et al., 2024) through ``transformers``; it predicts disparity."""
 
     name = "depth-anything-2"
@@ -152,14 +150,9 @@ class DepthAnything2:
 
     def __init__(self, checkpoint: str = "depth-anything/Depth-Anything-V2-Large-hf", device: str = "auto") -> None:
         module, release = _package("transformers", "transformers", "pip install transformers")
-        self._device = resolve_device(device)
         self._processor = module.AutoImageProcessor.from_pretrained(checkpoint)
-        self._model = module.AutoModelForDepthEstimation.from_pretrained(checkpoint).to(self._device).eval()
-        self.identity: Mapping[str, str | int | float | bool] = {
-            "model": "depth-anything-2",
-            "version": release,
-            "checkpoint": checkpoint,
-        }
+        model = module.AutoModelForDepthEstimation.from_pretrained(checkpoint)
+        super().__init__(model, release, checkpoint, device)
 
     def answer(self, question: Question) -> Answer:
         """Predict pictures one by one."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from anyview.bench.options import Task
 from anyview.types import Cameras, Picture, Placement
@@ -24,6 +24,8 @@ class Question:
     raw_scale: bool = False
     """Posed pass: leave depth and cameras as the model says them ("sane"), instead of depth in the scale of the known
     cameras beside those ("compat", quirk 5)."""
+    targets: Cameras | None = None
+    """View synthesis: the cameras whose pictures are to be rendered, of the size of `pictures`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class Answer:
     confidence: tuple[Float[np.ndarray, "rows columns"], ...] | None = None
     placements: tuple[Placement, ...] | None = None
     """Where the maps lie in the pictures; None: each covers all of its picture."""
+    rendered: UInt8[np.ndarray, "targets height width 3"] | None = None
+    """View synthesis: what the target cameras see."""
 
 
 @runtime_checkable
