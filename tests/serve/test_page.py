@@ -27,6 +27,8 @@ Open = Callable[..., Visit]
 TRUTH = true_prediction(LARGE_ROOM if PICTURES else ROOM)
 VIEWPORT = {"width": 1280, "height": 860} if PICTURES else {"width": 960, "height": 640}
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+PATIENCE_S = 180.0
+"""For machines that do much else at the same time: a browser without a GPU is slow enough."""
 TOKEN = "a-token-that-nobody-guesses"
 
 
@@ -45,7 +47,7 @@ def truth(folder: Path) -> str:
 def site(truth: str, folder: Path, tiny: Path) -> Iterator[Running]:
     options = ServeOptions(data=folder / "data", devices=("cpu",), free_mib=0.0, cancel_s=1.0)
     with running(options, tiny) as server:
-        until(lambda: server.service.workers_ready)
+        until(lambda: server.service.workers_ready, PATIENCE_S)
         yield server
 
 
@@ -69,6 +71,7 @@ def visiting(browser, address: str, faults: tuple[str, ...] = (), **settings: ob
     """A visit in a window of its own, during which nothing may go wrong but ``faults``."""
     window = {"viewport": VIEWPORT, "reduced_motion": "reduce", "locale": "en-GB", **settings}
     context = browser.new_context(**window)
+    context.set_default_timeout(1000 * PATIENCE_S)
     visit = Visit(context.new_page(), address)
     yield visit
     context.close()
