@@ -45,7 +45,7 @@ def truth(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def site(truth: str, folder: Path, tiny: Path) -> Iterator[Running]:
-    options = ServeOptions(data=folder / "data", devices=("cpu",), free_mib=0.0, cancel_s=1.0)
+    options = ServeOptions(data=folder / "data", devices=("cpu",), free_mib=0.0, cancel_s=PATIENCE_S)
     with running(options, tiny) as server:
         until(lambda: server.service.workers_ready, PATIENCE_S)
         yield server
@@ -259,15 +259,28 @@ def test_mesh_and_gaussians_are_drawn(visit, truth):
     assert difference(visit, visit.see(), 0) < 20
 
 
+def test_a_browser_without_webgl_shows_depth(visit, truth):
+    visit.page.add_init_script(
+        """const draw = HTMLCanvasElement.prototype.getContext;
+        HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+            return kind === "webgl2" ? null : draw.call(this, kind, ...rest); };"""
+    )
+    visit.open_result(truth)
+    assert "no WebGL 2" in visit.text("#message-text")
+    assert visit.page.locator("#tab-space").is_hidden()
+    visit.page.locator("#depth-canvas").hover()
+    assert " · depth " in visit.text("#depth-readout")
+
+
 def test_a_job_is_cancelled(visit, site, folder):
     page = visit.page
     large = folder / "large.png"
-    large.write_bytes(picture(height=980, width=980))
+    large.write_bytes(picture(height=560, width=560))
     visit.open()
     page.locator("#formats input").first.wait_for()
     page.set_input_files("#picker", [large] * 6)
     page.get_by_text("Options of the prediction").click()
-    page.fill("[name=resolution]", "980")
+    page.fill("[name=resolution]", "560")
     page.click("#send")
     page.click("#cancel")
     page.get_by_text("Cancelled").wait_for()

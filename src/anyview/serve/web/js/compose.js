@@ -44,9 +44,15 @@ export async function startComposing(onJob) {
   showModels(models);
   showLimits(options.limits);
   const { properties } = options.json_schema;
-  const forms = { predict: makeForm(properties.predict), export: makeForm(properties.export) };
+  const { frames_per_second, max_frames } = properties;
+  const forms = {
+    predict: makeForm(properties.predict),
+    export: makeForm(properties.export),
+    video: makeForm({ properties: { frames_per_second, max_frames } }),
+  };
   byId("predict-options", HTMLElement).replaceChildren(...forms.predict.rows);
   byId("export-options", HTMLElement).replaceChildren(...forms.export.rows);
+  byId("video-options", HTMLElement).replaceChildren(...forms.video.rows);
   showFormats(formats);
   showExamples(examples, onJob);
 
@@ -60,6 +66,7 @@ export async function startComposing(onJob) {
       model: byId("model", HTMLSelectElement).value,
       predict: forms.predict.values(),
       export: forms.export.values(),
+      ...forms.video.values(),
       formats: [...document.querySelectorAll("#formats input:checked")].map((box) => /** @type {HTMLInputElement} */ (box).value),
     };
     try {

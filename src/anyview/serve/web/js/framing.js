@@ -8,6 +8,8 @@ import { quantiles } from "./colors.js";
 /** @typedef {ReturnType<typeof sceneFrame>} Frame */
 
 export const OPENGL_FROM_OPENCV = new THREE.Matrix4().makeScale(1, -1, -1);
+/** Points that are looked at, about. */
+const SAMPLE = 50000;
 /** Degrees, of the canvas's shorter side. */
 const OVERVIEW_FOV = 50;
 
@@ -24,7 +26,11 @@ export function sceneFrame(points, views) {
   const middle = new THREE.Vector3(...bounds.map(([, median]) => median || 0));
   const down = new THREE.Vector3();
   for (const { world_to_camera: rows } of views) down.add(new THREE.Vector3(rows[1][0], rows[1][1], rows[1][2]));
-  const depths = views.map((_, index) => quantiles(points.depth.filter((__, point) => points.view[point] === index), [0.5])[0] || extent);
+  /** @type {number[][]} */
+  const seen = views.map(() => []);
+  const step = Math.ceil(points.count / SAMPLE);
+  for (let index = 0; index < points.count; index += step) seen[points.view[index]].push(points.depth[index]);
+  const depths = seen.map((values) => quantiles(Float32Array.from(values), [0.5])[0] || extent);
   return {
     middle: middle.applyMatrix4(OPENGL_FROM_OPENCV),
     extent,

@@ -21,8 +21,9 @@ import { Viewer } from "./viewer.js";
  */
 export async function showResult(source, signal) {
   byId("strip", HTMLElement).replaceChildren();
+  byId("result-title", HTMLElement).textContent = "Loading the result …";
   const scene = /** @type {SceneDescription} */ (await source.json("view/scene.json"));
-  byId("result-title", HTMLElement).textContent = `${scene.views.length} view${scene.views.length > 1 ? "s" : ""} with ${source.job.model}`;
+  const title = `${scene.views.length} view${scene.views.length > 1 ? "s" : ""} with ${source.job.model}`;
   byId("result-units", HTMLElement).textContent = `Lengths in ${scene.metric ? "metres" : unitName(scene.units)}.`;
   byId("notes", HTMLElement).replaceChildren(...scene.notes.map((note) => element("li", {}, note)));
   showDownloads(source, signal);
@@ -31,6 +32,7 @@ export async function showResult(source, signal) {
   const depth = makeDepthPictures(source, scene, pictures, signal);
   const viewer = await makeViewer(source, scene, pictures, signal);
   if (signal.aborted) return;
+  byId("result-title", HTMLElement).textContent = title;
   const tabs = makeTabs(viewer, depth, signal);
   showStrip(source, scene, (index) => {
     if (tabs.shown() === "depth") depth.show(index).catch(sayError);
@@ -53,7 +55,12 @@ async function makeViewer(source, scene, pictures, signal) {
   const canvas = element("canvas", { id: "stage-canvas", tabindex: 0, role: "application", "aria-label": "3D view; its keys are listed beside it" });
   byId("stage-canvas", HTMLCanvasElement).replaceWith(canvas);
   if (signal.aborted) return null;
-  const viewer = new Viewer(canvas, byId("measure-label", HTMLElement), views, scene.units, points);
+  const context = canvas.getContext("webgl2", { antialias: true });
+  if (!context) {
+    sayError("This browser cannot draw in 3D (it has no WebGL 2), so only the depth pictures are shown.");
+    return null;
+  }
+  const viewer = new Viewer(context, canvas, byId("measure-label", HTMLElement), views, scene.units, points);
   signal.addEventListener("abort", () => viewer.dispose());
   pictures.forEach(async (picture, index) => {
     viewer.frusta.setPicture(index, await createImageBitmap(picture, { resizeWidth: 256, resizeQuality: "medium" }));

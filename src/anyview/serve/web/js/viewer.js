@@ -23,16 +23,17 @@ export class Viewer {
   #layers = new Map();
 
   /**
-   * @param {HTMLCanvasElement} canvas
+   * @param {WebGL2RenderingContext} context
+   * @param {HTMLCanvasElement} canvas Of the context.
    * @param {HTMLElement} label Over the canvas; shows the measured distance.
    * @param {PosedView[]} views
    * @param {string} units
    * @param {import("./scene.js").Points} points
    */
-  constructor(canvas, label, views, units, points) {
+  constructor(context, canvas, label, views, units, points) {
     this.canvas = canvas;
     this.views = views;
-    this.renderer = new THREE.WebGLRenderer({ canvas, antialias: true });
+    this.renderer = new THREE.WebGLRenderer({ canvas, context });
     this.camera = new THREE.PerspectiveCamera();
     this.scene = new THREE.Scene();
     this.world = new THREE.Group();
