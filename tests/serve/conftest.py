@@ -28,7 +28,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def live(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server whose worker is ready; it asks for no token."""
-    options = ServeOptions(data=tmp_path_factory.mktemp("live"), devices=("cpu",), free_mib=0.0, cancel_s=1.0)
+    options = ServeOptions(data=tmp_path_factory.mktemp("live"), devices=("cpu",), free_mib=0.0, cancel_s=1.0, nice=0)
     with running(options, tiny) as server:
         until(lambda: server.service.workers_ready)
         yield server

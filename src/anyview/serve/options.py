@@ -4,9 +4,7 @@ import ipaddress
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
-
-from anyview.options import nearest_names
+from typing import Literal
 
 Auth = Literal["auto", "on", "off"]
 GIB = 2**30
@@ -30,6 +28,8 @@ class ServeOptions:
     """Never download."""
     devices: tuple[str, ...] = ("auto",)
     """One worker process for each: auto, cpu, cuda:0, cuda:1, mps."""
+    nice: int = 5
+    """How far workers stand back behind answers (0: not at all; Unix)."""
     auth: Auth = "auto"
     """Ask for a token; auto: unless the address is a loopback one."""
     token_file: Path | None = None
@@ -79,12 +79,8 @@ class ServeOptions:
     view_points: int = 400_000
     """Points of the cloud that the page shows."""
 
-    def __post_init__(self) -> None:
-        if self.auth not in get_args(Auth):
-            raise ValueError(f"unknown auth {self.auth!r}; {nearest_names(self.auth, get_args(Auth))}")
-
     def check(self) -> None:
-        """Refuse numbers that mean nothing; not when made, so that the command line can say so in its own words.
+        """Refuse what means nothing; not when made, so that the command line can say so in its own words.
 
         Raises:
             ValueError: Naming the option and what was expected.
@@ -104,6 +100,8 @@ class ServeOptions:
         ):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+        if not 0 <= self.nice <= 19:
+            raise ValueError(f"expected nice from 0 to 19, got {self.nice}")
         if not 0 <= self.free_mib < math.inf:
             raise ValueError(f"expected free_mib of 0 or above, got {self.free_mib}")
         if self.auth == "off" and not self.is_loopback and self.cors_origins:

@@ -69,13 +69,11 @@ class Cancelled(Exception):
     """The server asked for the end of the task."""
 
 
-def main(
-    pipe: Connection, device: str, models: dict[str, str], examples: Path, limits: ServeOptions, nice: int = 5
-) -> None:
+def main(pipe: Connection, device: str, models: dict[str, str], examples: Path, limits: ServeOptions) -> None:
     """Serve the tasks that come through the pipe until it closes. Runs in a process of its own."""
     _end_with_the_server()
     if hasattr(os, "nice"):
-        os.nice(nice)  # answers come before work
+        os.nice(limits.nice)
     os.umask(0o077)
     from anyview.devices import keep_freed_memory
 
