@@ -329,7 +329,15 @@ def test_all_is_done_by_keys(visit, truth, pictures):
     visit.open_result(truth)
     tab_to(visit, "stage-canvas")
     views = []
-    for keys in (["f"], ["ArrowLeft"] * 3, ["+"] * 3, ["Shift+ArrowUp"] * 3, ["w"] * 3, ["r", "ArrowRight", "r"], ["2"]):
+    for keys in (
+        ["f"],
+        ["ArrowLeft"] * 3,
+        ["+"] * 3,
+        ["Shift+ArrowUp"] * 3,
+        ["w"] * 3,
+        ["r", "ArrowRight", "r"],
+        ["2"],
+    ):
         for key in keys:
             page.keyboard.press(key)
         views.append(visit.see())
