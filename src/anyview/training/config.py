@@ -172,7 +172,7 @@ _TINY = NetworkConfig(
 
 _SMALL = ((84, 84), (70, 98), (98, 70))
 # Its Gaussian head has a recipe of its own.
-_NANO: NetworkConfig = replace(find_preset("da3-nano").config, gaussians=None)  # type: ignore[type-var, assignment]
+_NANO: NetworkConfig = replace(find_preset("da3-nano").config, gaussians=None)  # type: ignore[arg-type, assignment]
 
 RECIPES: dict[str, TrainOptions] = {
     "nano": TrainOptions(

@@ -26,6 +26,8 @@ class GaussianReading(NamedTuple):
 
     depth: Float[Tensor, "batch views height width"]
     raw: Float[Tensor, "batch views height width channels"]
+    world_to_camera: Float[Tensor, "batch views 4 4"]
+    """As the network predicts them."""
 
 
 class GaussianReader(nn.Module):
@@ -43,6 +45,7 @@ class GaussianReader(nn.Module):
         """Read ImageNet-normalised pictures; ``known`` are the scenes whose cameras the network is told."""
         network = self.network
         assert network.camera_encoder is not None
+        assert network.camera_decoder is not None
         assert network.gaussian_head is not None
         assert isinstance(network.head, AnyViewHead)
         batch, views, _, height, width = images.shape
@@ -50,7 +53,10 @@ class GaussianReader(nn.Module):
             normalized = Cameras(normalize_poses(cameras.world_to_camera), cameras.intrinsics)
             told = network.camera_encoder(normalized, height, width)
             tokens = torch.where(known[:, None, None], told, network.backbone.unknown_cameras(batch, views))
-            taps = network.read_tokens(images, tokens, reference_view="first").taps
+            output = network.read_tokens(images, tokens, reference_view="first")
+            taps = output.taps
+            assert output.camera is not None
+            predicted = network.camera_decoder(output.camera, height, width)
         half = self.head_dtype != torch.float32
         with torch.autocast(images.device.type, self.head_dtype if half else None, enabled=half):
             with torch.no_grad():
@@ -58,7 +64,7 @@ class GaussianReader(nn.Module):
                     taps, height // PATCH, width // PATCH, rays=False, frames_at_once=network.frames_at_once
                 ).depth
             raw = network.gaussian_head(taps, images, frames_at_once=network.frames_at_once)
-        return GaussianReading(depth, raw)
+        return GaussianReading(depth, raw, predicted.world_to_camera)
 
 
 def with_gaussian_head(network: Network, config: GaussianConfig, seed: int) -> Network:

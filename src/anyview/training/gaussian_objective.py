@@ -1,7 +1,8 @@
 """What a Gaussian head is taught: some views of a scene are shown, and what others see of the Gaussians is compared.
 
-The cameras are the true ones, so that the head learns from pictures rather than from errors of poses; depth takes the
-unit of the truth by one factor for all views of a scene, since the network's own unit is not what a head can learn.
+Gaussians stand in front of the true cameras. Where the network is told these, depth takes the unit that predictions
+then have, by the network's own poses beside the true ones, so that the head learns to correct it; where it is not,
+depth takes the factor that fits the true one best, for there is no other.
 """
 
 import random
@@ -11,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from anyview.geometry.alignment import fit_scale_l1
+from anyview.geometry.alignment import align_trajectories, fit_scale_l1
 from anyview.images.preprocess import normalize
 from anyview.model.gaussians import gaussians_from_raw, pixel_depth
 from anyview.model.network import Network
@@ -28,6 +29,9 @@ from anyview.training.samples import Sample, Source
 from anyview.training.step import Terms
 from anyview.training.validation import Evaluator, Validation, to_device
 from anyview.types import Cameras, Gaussians, TrueViews
+
+LARGEST_UNIT_ERROR = 2.0
+"""Units from poses are kept this near to the true one: a scene that is placed nowhere teaches nothing."""
 
 
 class Roles(NamedTuple):
@@ -94,8 +98,7 @@ class GaussianObjective:
         shown = take_views(truth, roles.shown)
         reading: GaussianReading = reader(normalize(shown.images), shown.cameras, known)
         valid = shown.depth.isfinite() & (shown.depth > 0)
-        scale = fit_scale_l1(reading.depth.flatten(1), shown.depth.flatten(1), valid.flatten(1).float())
-        depth = reading.depth * scale.nan_to_num(nan=1.0)[:, None, None, None]
+        depth = reading.depth * units(reading, shown, valid, known)[:, None, None, None]
         colors = shown.images / 255
         gaussians = gaussians_from_raw(reading.raw, depth, shown.cameras, self.config, colors=colors)
         hidden = take_views(truth, roles.held_out)
@@ -115,6 +118,20 @@ class GaussianObjective:
             return edge_loss(rendered, truth)
         one, other = (pictures.flatten(0, 1).movedim(-1, 1) for pictures in (rendered, truth))
         return self.lpips(one, other).unflatten(0, rendered.shape[:2]).mean(1)
+
+
+def units(
+    reading: GaussianReading, shown: TrueViews, valid: Bool[Tensor, "batch views height width"], known: Tensor
+) -> Float[Tensor, " batch"]:
+    """Return what brings each scene's depth to the unit of the truth; ``known`` are those with told cameras."""
+    scale = fit_scale_l1(reading.depth.flatten(1), shown.depth.flatten(1), valid.flatten(1).float()).nan_to_num(nan=1.0)
+    for scene in known.nonzero()[:, 0].tolist():
+        # As predictions with known cameras do it, `predictor.known_cameras`.
+        found = align_trajectories(shown.cameras.world_to_camera[scene], reading.world_to_camera[scene])
+        if found.scale_known:
+            nearest, farthest = scale[scene] / LARGEST_UNIT_ERROR, scale[scene] * LARGEST_UNIT_ERROR
+            scale[scene] = (1 / found.similarity.scale).clamp(nearest, farthest)
+    return scale
 
 
 def draw_roles(views: int, held_out: int, seed: int, number: int) -> Roles:
