@@ -29,7 +29,7 @@ MODEL = "MODEL"
 """Stands for --model in the lists below."""
 RIVALS: dict[Task, tuple[str, ...]] = {
     "pose": (MODEL, "colmap", "constant"),
-    "recon_unposed": (MODEL, "constant"),
+    "recon_unposed": (MODEL,),
     "recon_posed": (MODEL, "constant"),
     "depth": (MODEL, "constant"),
     "view_syn": (MODEL, f"warp:{MODEL}", "nearest-view"),

@@ -168,6 +168,46 @@ def test_missing_data_is_said_with_the_layout(name, removed, message, fake_data,
     assert "\n" not in str(refusal.value)
 
 
+BROKEN_SINGLE = [
+    # data set, what is removed, part of the refusal
+    ("kitti", "2011_09_26/2011_09_26_drive_0002_sync/image_02", "0000000000.png is missing, of which there is depth;"),
+    ("kitti", "2011_09_26_drive_0002_sync", "holds no pictures with depth; expected DATE/DRIVE"),
+    ("nyu", "splits.mat", "splits.mat is missing; expected nyu_depth_v2_labeled.mat and splits.mat"),
+    ("nyu", "nyu_depth_v2_labeled.mat", "nyu_depth_v2_labeled.mat is missing; expected"),
+    ("sintel", "training/depth/alley_1/frame_0002.dpt", "frame_0002.dpt is missing; expected training/final"),
+    ("sintel", "training/final", "holds no pictures with depth; expected training/final"),
+    ("diode", "val/indoors/scene_00001/scan_00001/a_depth_mask.npy", "a_depth_mask.npy is missing; expected val/"),
+    ("sunrgbd", "test.txt", "test.txt is missing; expected SENSOR"),
+    ("sunrgbd", "kv1/scene1/depth", "kv1/scene1/depth has no [*].png; expected SENSOR"),
+    ("moge", "Sintel/some/0001/meta.json", "meta.json is missing; expected BUNDLE"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "removed", "message"), BROKEN_SINGLE, ids=[f"{n}-{Path(r).name}" for n, r, _ in BROKEN_SINGLE]
+)
+def test_half_unpacked_pictures_are_said_with_the_layout(name, removed, message, tmp_path):
+    if name == "nyu":
+        pytest.importorskip("h5py")
+    fake_sets.SINGLE[name](tmp_path)
+    path = tmp_path / removed
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ValueError, match=message) as refusal:
+        loaded(name, tmp_path, "depth")
+    assert "\n" not in str(refusal.value)
+
+
+def test_views_that_are_missing_are_said(tmp_path):
+    pytest.importorskip("pycolmap")
+    fake_sets.write_views(tmp_path, "Barn", [(54, 96)] * 3)
+    (tmp_path / "Barn" / "images" / "001.png").unlink()
+    with pytest.raises(ValueError, match=r"Barn/images lacks 1 of 3 pictures: 001.png"):
+        loaded("tanks_and_temples", tmp_path, "view_syn")
+    (tmp_path / "Barn" / "sparse" / "0" / "images.txt").unlink()
+    with pytest.raises(ValueError, match=r"the COLMAP model .*Barn/sparse/0 cannot be read"):
+        loaded("tanks_and_temples", tmp_path, "view_syn")
+
+
 def test_dtu_needs_its_reference_view(fake_data, tmp_path):
     root = copy_of(fake_data, "dtu", tmp_path)
     for number in (34, 35, 36):
