@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from anyview.bench.metrics.images import LPIPS_WEIGHTS, lpips, lpips_lacks, psnr, ssim
+from anyview.bench.metrics.images import lpips, lpips_lacks, psnr, ssim
+from anyview.render.lpips import WEIGHTS as LPIPS_WEIGHTS
 
 
 def noise(height: int, width: int, seed: int = 0) -> torch.Tensor:
