@@ -5,6 +5,7 @@ import io
 import json
 import re
 
+import fake_pictures
 import fake_sets
 import pytest
 from PIL import Image
@@ -111,7 +112,7 @@ def test_runs_are_compared_with_plots(nano, tmp_path):
 
 def test_depth_of_single_pictures(nano, tmp_path):
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_sintel(tmp_path / "data")
+    fake_pictures.write_single_sintel(tmp_path / "data")
     code, output, _ = bench(
         *("depth", "--data", f"sintel:{tmp_path / 'data'}", "-m", nano, "-o", tmp_path / "run"),
         *("--resolution", 56, "--format", "csv", "--published"),

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import fake_pictures
 import fake_sets
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ BROKEN_SINGLE = [
 def test_half_unpacked_pictures_are_said_with_the_layout(name, removed, message, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
-    fake_sets.SINGLE[name](tmp_path)
+    fake_pictures.SINGLE[name](tmp_path)
     path = tmp_path / removed
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(ValueError, match=message) as refusal:
@@ -240,11 +241,11 @@ def test_one_root_holds_the_published_folders(fake_data, tmp_path):
         open_benchmark(f"da3-bench:{tmp_path / 'eth3d'}", "pose", "sane")
 
 
-@pytest.mark.parametrize("name", fake_sets.SINGLE)
+@pytest.mark.parametrize("name", fake_pictures.SINGLE)
 def test_single_pictures_have_depth(name, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
-    fake_sets.SINGLE[name](tmp_path)
+    fake_pictures.SINGLE[name](tmp_path)
     reader = opened(name, tmp_path, task="depth")
     assert reader.tasks == ("depth",)
     for scene in map(reader.load, reader.scenes()):
@@ -256,17 +257,17 @@ def test_single_pictures_have_depth(name, tmp_path):
 
 
 def test_depth_is_decoded_as_published(tmp_path):
-    fake_sets.write_single_sunrgbd(tmp_path)
+    fake_pictures.write_single_sunrgbd(tmp_path)
     depth = single_pictures.read_sun_depth(tmp_path / "kv1" / "scene0" / "depth" / "a.png")
     assert depth[0, [0, -1]].tolist() == pytest.approx([0.5, 8.0])
-    fake_sets.write_single_kitti(tmp_path)
+    fake_pictures.write_single_kitti(tmp_path)
     frame = loaded("kitti", tmp_path, "depth").frames[0]
     assert frame.read_depth()[[0, -1], 0].tolist() == pytest.approx([90, 4], abs=1 / 256)
     assert frame.intrinsics.tolist() == [[721, 0, 609], [0, 721, 172], [0, 0, 1]]
 
 
 def test_a_cut_map_of_sintel_is_refused(tmp_path):
-    fake_sets.write_single_sintel(tmp_path)
+    fake_pictures.write_single_sintel(tmp_path)
     file = tmp_path / "training" / "depth" / "alley_1" / "frame_0001.dpt"
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(ValueError, match="no depth map of Sintel, or cut off"):
