@@ -75,7 +75,10 @@ def test_lpips_needs_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(ImportError, match="pip install lpips torchvision"):
         lpips(noise(16, 16), noise(16, 16))
-    assert lpips_lacks() == "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
+    assert (
+        lpips_lacks()
+        == "LPIPS needs the packages lpips and torchvision, built for this torch: pip install lpips torchvision"
+    )
 
 
 class FakeDistance(torch.nn.Module):

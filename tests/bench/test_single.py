@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-import fake_sets
+import fake_pictures
 import numpy as np
 import pytest
 import torch
@@ -78,12 +78,12 @@ def scored(data: str, say, folder, **options):
     return work, run(work, model, chosen, RunFolder(folder))
 
 
-@pytest.mark.parametrize("name", [name for name in fake_sets.SINGLE if name not in ("eth3d", "moge")])
+@pytest.mark.parametrize("name", [name for name in fake_pictures.SINGLE if name not in ("eth3d", "moge")])
 def test_scaled_and_shifted_truth_scores_one(name, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
     (tmp_path / "data").mkdir()
-    fake_sets.SINGLE[name](tmp_path / "data")
+    fake_pictures.SINGLE[name](tmp_path / "data")
     for outcome in scored(f"{name}:{tmp_path / 'data'}", lambda depth: 3 * depth + 0.5, tmp_path / "run")[1]:
         assert outcome.reason is None
         assert outcome.metrics["delta1"] == 1
@@ -92,7 +92,7 @@ def test_scaled_and_shifted_truth_scores_one(name, tmp_path):
 
 def test_metric_protocols_align_nothing(tmp_path):
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_sunrgbd(tmp_path / "data")
+    fake_pictures.write_single_sunrgbd(tmp_path / "data")
     data = f"sunrgbd:{tmp_path / 'data'}"
     _, (outcome,) = scored(data, lambda depth: 1.1 * depth, tmp_path / "run", depth_protocol="unidepth-metric")
     # Predictions beyond the cap of 8 m are clamped to it, so that the farthest tenth is closer than 10 %.
@@ -102,7 +102,7 @@ def test_metric_protocols_align_nothing(tmp_path):
 
 def test_the_crop_of_kittis_benchmark_comes_before_the_model(tmp_path):
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_kitti(tmp_path / "data")
+    fake_pictures.write_single_kitti(tmp_path / "data")
     data = f"kitti:{tmp_path / 'data'}"
     work, (outcome,) = scored(data, lambda depth: depth, tmp_path / "run", depth_protocol="unidepth-metric")
     frame = work[0].scene.frames[0]
@@ -114,13 +114,13 @@ def test_the_crop_of_kittis_benchmark_comes_before_the_model(tmp_path):
 
 def test_families_name_published_sets_only():
     for family in FAMILIES.values():
-        assert set(family.rules) <= set(fake_sets.SINGLE)
+        assert set(family.rules) <= set(fake_pictures.SINGLE)
 
 
 def test_halves_of_diode_have_means_of_their_own(tmp_path):
     """Beside the mean over all; where one half counts alone, its mean is the mean."""
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_diode(tmp_path / "data")
+    fake_pictures.write_single_diode(tmp_path / "data")
     outcomes = scored(f"diode:{tmp_path / 'data'}", lambda depth: depth, tmp_path / "run", depth_protocol=MARIGOLD)[1]
     assert [outcome.scene.partition("/")[0] for outcome in outcomes] == ["indoors", "outdoor"]
     halves = means_of_parts([replace(outcomes[0], metrics={"delta1": 0.5}, pictures=({"delta1": 0.5},)), outcomes[1]])
@@ -136,7 +136,7 @@ def test_halves_of_diode_have_means_of_their_own(tmp_path):
 def test_zoedepths_protocol_averages_mirror_images(tmp_path):
     """What is wrong to the right in a picture is wrong to the left in its mirror image: 1 ± 0.2 becomes 1."""
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_kitti(tmp_path / "data")
+    fake_pictures.write_single_kitti(tmp_path / "data")
     work = find_work([f"kitti:{tmp_path / 'data'}"], "depth", BenchOptions(depth_protocol="zoe-metric"))
     asked = []
 
@@ -178,7 +178,7 @@ def test_marigolds_protocol_fits_eth3d_at_a_subsample():
 
 
 def test_eigens_list_chooses_the_pictures_of_kitti(tmp_path):
-    fake_sets.write_single_kitti(tmp_path)
+    fake_pictures.write_single_kitti(tmp_path)
     drive = "2011_09_26/2011_09_26_drive_0002_sync"
     data = f"kitti:{tmp_path}"
     for line in (f"{drive}/image_02/data/0000000001.png {drive} 721.5", f"{drive} 1 l", f"{drive} 0000000001 l"):
@@ -191,7 +191,7 @@ def test_eigens_list_chooses_the_pictures_of_kitti(tmp_path):
 
 
 def test_moges_bundles_are_decoded(tmp_path):
-    fake_sets.write_single_moge(tmp_path)
+    fake_pictures.write_single_moge(tmp_path)
     (nyu, sintel) = find_work([f"moge:{tmp_path}"], "depth", BenchOptions(depth_protocol="moge"))
     assert (nyu.scene.name, sintel.scene.name) == ("NYUv2/0000", "Sintel/0000")
     (frame,) = nyu.scene.frames
@@ -216,7 +216,7 @@ def test_moges_protocol_fits_depth_robustly_and_disparity_beside_it(tmp_path):
         return said
 
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_moge(tmp_path / "data")
+    fake_pictures.write_single_moge(tmp_path / "data")
     _, outcomes = scored(f"moge:{tmp_path / 'data'}", say, tmp_path / "run", depth_protocol="moge")
     share = 1 - 4 * 8 / (46 * 64)
     for outcome in outcomes:

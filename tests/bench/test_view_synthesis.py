@@ -340,7 +340,9 @@ def test_lpips_is_a_column_where_it_can_be_computed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     (without,) = run(work, NearestView(), BenchOptions(), RunFolder(tmp_path / "without"))
     assert set(without.metrics) == {"psnr", "ssim"}
-    assert without.notes == ("LPIPS needs the packages lpips and torchvision: pip install lpips torchvision",)
+    assert without.notes == (
+        "LPIPS needs the packages lpips and torchvision, built for this torch: pip install lpips torchvision",
+    )
 
     class Distance(torch.nn.Module):
         def __init__(self, net: str, verbose: bool) -> None:
