@@ -18,6 +18,7 @@ from anyview.cli.models import Models
 from anyview.cli.odometry import Odometry
 from anyview.cli.predict import Predict
 from anyview.cli.render import Render
+from anyview.cli.serve import Serve
 from anyview.cli.stream import Stream
 from anyview.cli.synth import Synth
 from anyview.cli.train import Train
@@ -33,6 +34,7 @@ Command = (
     | Annotated[Synth, tyro.conf.subcommand("synth")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
 )
 
 

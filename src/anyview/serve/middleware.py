@@ -1,0 +1,101 @@
+"""What holds for every request: its host, the size of its body, the headers of the answer, what is counted."""
+
+import json
+import time
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SMALL_BODY = 64 * 1024
+"""Largest body of requests that are no uploads."""
+UPLOADS = frozenset({"/v1/jobs", "/v1/depth"})
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "media-src 'self' blob:",
+        "font-src 'self'",
+        "connect-src 'self' blob:",
+        "worker-src 'self' blob:",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+SECURITY_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+
+Count = Callable[[str, str, int, float], None]
+"""Called with method, route, status and seconds of each request."""
+
+
+class Guard:
+    """Outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, *, is_known_host: Callable[[str], bool], count: Count) -> None:
+        self._app = app
+        self._is_known_host = is_known_host
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            headers = Headers(scope=scope)
+            if not self._is_known_host(headers.get("host", "")):
+                await _answer(send_guarded, 421, "this server is not called that; start it with --hosts NAME")
+                return
+            if scope["path"] in UPLOADS:
+                await self._app(scope, receive, send_guarded)
+                return
+            await self._app(scope, _limited(receive), send_guarded)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._count(scope["method"], route, status, time.perf_counter() - started)
+
+
+def _limited(receive: Receive) -> Receive:
+    size = 0
+
+    async def receive_limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > SMALL_BODY:
+            raise HTTPException(413, f"a body may have at most {SMALL_BODY} bytes here")
+        return message
+
+    return receive_limited
+
+
+async def _answer(send: Send, status: int, reason: str) -> None:
+    body = json.dumps({"error": reason}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

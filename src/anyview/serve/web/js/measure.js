@@ -1,0 +1,89 @@
+/** The distance between two marked points: a line in the scene, and its length beside it. */
+
+import * as THREE from "../vendor/three.module.min.js";
+import { distance } from "./scene.js";
+import { lengthText } from "./units.js";
+
+/** @typedef {import("./scene.js").Triple} Triple */
+
+const MARK_COLOR = "#ff2d9b";
+const MARK_PIXELS = 11;
+
+export class Measurement {
+  /** @type {Triple[]} At most two. */
+  marks = [];
+
+  /**
+   * @param {HTMLElement} label Laid over the canvas.
+   * @param {string} units
+   */
+  constructor(label, units) {
+    this.label = label;
+    this.units = units;
+    this.object = new THREE.Group();
+    const always = { color: MARK_COLOR, depthTest: false, transparent: true };
+    this.line = new THREE.Line(new THREE.BufferGeometry(), new THREE.LineBasicMaterial(always));
+    this.ends = new THREE.Points(
+      this.line.geometry,
+      new THREE.PointsMaterial({ ...always, size: MARK_PIXELS, sizeAttenuation: false }),
+    );
+    for (const part of [this.line, this.ends]) {
+      part.frustumCulled = false;
+      part.renderOrder = 10;
+    }
+    this.object.add(this.line, this.ends);
+    this.clear();
+  }
+
+  /**
+   * Add an end; a third starts anew.
+   *
+   * @param {Triple} point In the world.
+   * @returns {string} What is marked now, in a sentence.
+   */
+  add(point) {
+    this.marks = this.marks.length === 2 ? [point] : [...this.marks, point];
+    this.#update();
+    return this.marks.length === 2 ? `Distance: ${this.text()}` : "First point marked; mark the second.";
+  }
+
+  clear() {
+    this.marks = [];
+    this.#update();
+  }
+
+  /** The distance with its unit; empty without two marks. */
+  text() {
+    return this.marks.length === 2 ? lengthText(distance(this.marks[0], this.marks[1]), this.units) : "";
+  }
+
+  #update() {
+    this.line.geometry.setAttribute("position", new THREE.Float32BufferAttribute(this.marks.flat(), 3));
+    this.object.visible = this.marks.length > 0;
+    this.label.textContent = this.text();
+    this.label.hidden = !this.label.textContent;
+  }
+
+  /**
+   * Lay the label over the middle of the line.
+   *
+   * @param {THREE.Matrix4} toClip
+   * @param {HTMLCanvasElement} canvas
+   */
+  placeLabel(toClip, canvas) {
+    if (this.marks.length < 2) return;
+    const middle = [0, 1, 2].map((axis) => (this.marks[0][axis] + this.marks[1][axis]) / 2);
+    const place = new THREE.Vector4(middle[0], middle[1], middle[2], 1).applyMatrix4(toClip);
+    this.label.hidden = place.w <= 0;
+    const x = (place.x / place.w / 2 + 0.5) * canvas.clientWidth;
+    const y = (0.5 - place.y / place.w / 2) * canvas.clientHeight;
+    this.label.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px) translate(-50%, -130%)`;
+  }
+
+  dispose() {
+    this.line.geometry.dispose();
+    this.line.material.dispose();
+    this.ends.material.dispose();
+    this.label.hidden = true;
+  }
+}

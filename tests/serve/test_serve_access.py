@@ -1,0 +1,250 @@
+"""Who may do what: tokens, cookies, pages of other sites, names of the server."""
+
+import stat
+
+import pytest
+from serving import MakeApp, picture, service_of
+from starlette.testclient import TestClient
+
+from anyview.serve.middleware import SECURITY_HEADERS
+from anyview.serve.options import ServeOptions
+from anyview.serve.security import COOKIE
+from anyview.serve.tokens import Tokens, own_token, read_tokens, tokens_for
+
+ANNA, BEN = "anna-has-this-token", "and-ben-has-that-one"
+FILES = {"files": ("a.png", picture(), "image/png")}
+
+
+@pytest.fixture
+def guarded(make_app: MakeApp) -> TestClient:
+    """An application that asks for tokens; the client has none, and sends no header of its own."""
+    client = make_app({"anna": ANNA, "ben": BEN})
+    del client.headers["X-Anyview"]
+    return client
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def api_routes(client: TestClient) -> list[tuple[str, str]]:
+    """Method and path of every route that is documented, with something for its parameters."""
+    paths = client.get("/openapi.json").json()["paths"]
+    values = {"id": "0" * 32, "name": "room", "token": "t"}
+    return [(method.upper(), path.format_map(values)) for path, methods in paths.items() for method in methods]
+
+
+OPEN = {
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/v1/session"),
+    ("POST", "/v1/session"),
+    ("DELETE", "/v1/session"),
+    ("GET", "/v1/shared/t"),
+    ("GET", "/v1/shared/t/files/room"),
+    ("GET", "/v1/shared/t/archive.zip"),
+}
+"""What needs no token: signs of life, showing one, and links, which are tokens themselves."""
+
+
+def test_every_other_route_wants_a_token(guarded: TestClient):
+    closed = [route for route in api_routes(guarded) if route not in OPEN]
+    assert len(closed) >= 16
+    for method, path in closed:
+        for headers in ({}, bearer("wrong"), {"Authorization": "Basic YTpi"}, bearer(""), {"Cookie": f"{COOKIE}=x"}):
+            answer = guarded.request(method, path, headers=headers)
+            assert (answer.status_code, method, path) == (401, method, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_jobs_of_others_are_as_if_they_were_not_there(guarded: TestClient):
+    id = guarded.post("/v1/jobs", files=FILES, headers=bearer(ANNA)).json()["id"]
+    assert guarded.get(f"/v1/jobs/{id}", headers=bearer(ANNA)).status_code == 200
+    assert guarded.get("/v1/jobs", headers=bearer(BEN)).json() == {"jobs": []}
+    for method, route in [
+        ("GET", ""),
+        ("GET", "/events"),
+        ("GET", "/files/scene.glb"),
+        ("GET", "/archive.zip"),
+        ("POST", "/cancel"),
+        ("POST", "/share"),
+        ("DELETE", "/share"),
+        ("DELETE", ""),
+    ]:
+        foreign = guarded.request(method, f"/v1/jobs/{id}{route}", headers=bearer(BEN))
+        missing = guarded.request(method, f"/v1/jobs/{'0' * 32}{route}", headers=bearer(BEN))
+        assert foreign.status_code == missing.status_code == 404
+        assert foreign.json() == missing.json() == {"error": "no such job"}
+    assert guarded.get(f"/v1/jobs/{id}", headers=bearer(ANNA)).json()["state"] == "queued"
+
+
+def test_a_browser_shows_its_token_once(guarded: TestClient):
+    assert guarded.get("/v1/session").json() == {"token_needed": True, "owner": None}
+    assert guarded.post("/v1/session", json={"token": "wrong"}).status_code == 401
+    answer = guarded.post("/v1/session", json={"token": ANNA})
+    assert answer.status_code == 204
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert ANNA not in cookie
+    assert guarded.get("/v1/session").json() == {"token_needed": True, "owner": "anna"}
+    assert guarded.get("/v1/jobs").status_code == 200
+    assert guarded.delete("/v1/session").status_code == 204
+    guarded.cookies.set(COOKIE, cookie.partition("=")[2].partition(";")[0])
+    assert guarded.get("/v1/jobs").status_code == 401  # the server has forgotten it too
+
+
+def test_a_session_ends_with_its_token(guarded: TestClient):
+    guarded.post("/v1/session", json={"token": ANNA})
+    service_of(guarded).gate._tokens = Tokens({"ben": BEN})
+    assert guarded.get("/v1/jobs").status_code == 401
+
+
+@pytest.mark.parametrize("asks_for_tokens", [False, True])
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, False),
+        ({"Origin": "http://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "http://localhost.evil.example"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "none"}, False),
+        ({"X-Anyview": "0"}, False),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Origin": "http://localhost"}, True),
+        ({"X-Anyview": "1"}, True),
+    ],
+)
+def test_pages_of_other_sites_change_nothing(make_app: MakeApp, asks_for_tokens: bool, headers, allowed: bool):
+    client = make_app({"anna": ANNA} if asks_for_tokens else None)
+    del client.headers["X-Anyview"]
+    if asks_for_tokens:
+        client.post("/v1/session", json={"token": ANNA})
+    assert client.get("/v1/jobs", headers=headers).status_code == 200
+    answer = client.post("/v1/jobs", files=FILES, headers=headers)
+    assert answer.status_code == (201 if allowed else 403)
+    for method, path in [("POST", "/v1/depth"), ("POST", "/v1/examples/room"), ("DELETE", f"/v1/jobs/{'0' * 32}")]:
+        if not allowed:
+            assert client.request(method, path, headers=headers).status_code == 403
+    assert len(client.get("/v1/jobs").json()["jobs"]) == int(allowed)
+
+
+def test_a_token_is_enough_for_programs(guarded: TestClient):
+    answer = guarded.post("/v1/jobs", files=FILES, headers={**bearer(ANNA), "Origin": "http://elsewhere.example"})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8000", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("192.168.0.7", True),
+        ("anyview.lab", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("evil.example:127.0.0.1", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_names_that_others_could_give_this_machine_are_refused(make_app: MakeApp, host: str, known: bool):
+    answer = make_app(hosts=("anyview.lab",)).get("/healthz", headers={"Host": host})
+    assert answer.status_code == (200 if known else 421)
+
+
+def test_no_other_site_is_let_in_unless_asked(make_app: MakeApp):
+    preflight = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    closed = make_app({"anna": ANNA})
+    for answer in (closed.options("/v1/jobs", headers=preflight), closed.get("/v1/jobs", headers=preflight)):
+        assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_a_site_that_was_asked_for_is_let_in(make_app: MakeApp):
+    client = make_app({"anna": ANNA}, cors_origins=("https://app.example",))
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    answer = client.options("/v1/jobs", headers={**preflight, "Origin": "https://app.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert "access-control-allow-credentials" not in answer.headers  # no cookies: a token only
+    refused = client.options("/v1/jobs", headers={**preflight, "Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in refused.headers
+    preflight["Access-Control-Request-Headers"] = "x-anyview"
+    answer = client.options("/v1/jobs", headers={**preflight, "Origin": "https://app.example"})
+    assert answer.status_code == 400  # which would let its pages use the cookie of a user of ours
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/nothing", "/v1/jobs/x/files/../../etc/passwd", "/metrics"])
+def test_every_answer_has_the_security_headers(guarded: TestClient, path: str):
+    answer = guarded.get(path)
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers[name] == value
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert "*" not in policy
+
+
+def test_the_made_up_token_stays_and_only_its_owner_can_read_it(tmp_path):
+    options = ServeOptions(data=tmp_path, auth="on")
+    token = own_token(tmp_path)
+    assert len(token) >= 32
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+    tokens = tokens_for(options)
+    assert tokens is not None
+    assert tokens.owner(token) == "owner"
+    assert tokens.owner(token + "x") is None
+    assert tokens.owner("") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "asked"),
+    [
+        ("127.0.0.1", "auto", False),
+        ("localhost", "auto", False),
+        ("::1", "auto", False),
+        ("127.0.0.1", "on", True),
+        ("0.0.0.0", "auto", True),
+        ("::", "auto", True),
+        ("192.168.0.7", "auto", True),
+        ("gpu.lab", "auto", True),
+        ("0.0.0.0", "off", False),
+    ],
+)
+def test_tokens_are_asked_for_unless_only_this_machine_can_come(tmp_path, host: str, auth, asked: bool):
+    assert (tokens_for(ServeOptions(data=tmp_path, host=host, auth=auth)) is not None) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("anna\n", "expected NAME TOKEN"),
+        ("anna a b\n", "expected NAME TOKEN"),
+        ("<b> 0123456789abcdef\n", "expected NAME TOKEN"),
+        ("anna short\n", "at least 16 characters, got 5"),
+        ("anna 0123456789abcdef\nanna 0123456789abcdeg\n", "there twice"),
+        ("anna 0123456789abcdef\nben 0123456789abcdef\n", "there twice"),
+        ("# nobody\n\n", "holds no tokens"),
+    ],
+)
+def test_a_file_of_tokens_that_is_wrong_is_refused(tmp_path, text: str, complaint: str):
+    path = tmp_path / "tokens"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        read_tokens(path)
+
+
+def test_a_file_of_tokens_is_read(tmp_path):
+    (tmp_path / "tokens").write_text("# people\nanna 0123456789abcdef\n\nben  fedcba9876543210\n")
+    assert read_tokens(tmp_path / "tokens") == {"anna": "0123456789abcdef", "ben": "fedcba9876543210"}
+    with pytest.raises(ValueError, match="No such file"):
+        read_tokens(tmp_path / "none")
