@@ -67,7 +67,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two status calls of a client")
     parser.add_argument("--queue", type=int, default=30, help="jobs that wait, at most")
-    parser.add_argument("--disk-mib", type=float, default=50.0)
+    parser.add_argument("--disk-mib", type=float, default=100.0)
     parser.add_argument("--model", default="da3-nano")
     return parser.parse_args()
 

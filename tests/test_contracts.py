@@ -262,11 +262,7 @@ COMMANDS = ("bench", "convert", "demo", "models", "odometry", "predict", "render
 
 def test_the_command_line_has_the_known_options(golden):
     """Options appear and disappear on purpose only: a wanted change goes into the file together with the CHANGELOG."""
-    now = [
-        f"{command} {option}"
-        for command in COMMANDS
-        for option in sorted(command_options(command))
-    ]
+    now = [f"{command} {option}" for command in COMMANDS for option in sorted(command_options(command))]
     known = (golden / "cli_options.txt").read_text().splitlines()
     difference = difflib.unified_diff(known, now, "tests/golden/cli_options.txt", "now", lineterm="", n=0)
     assert now == known, "\n".join(difference)

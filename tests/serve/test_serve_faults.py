@@ -49,7 +49,7 @@ def start_on_held_worker(server: Running, photo: Path) -> tuple[str, int]:
 def assert_clean(server: Running) -> None:
     """After a sweep there is nothing of uploads, inputs, and half a result."""
     service = server.service
-    service.sweeper.sweep()
+    service.sweeper.sweep(at_once=True)
     assert list(service.folders.uploads.iterdir()) == []
     for job in service.store.jobs():
         folder = service.folders.job(job.id)

@@ -208,6 +208,8 @@ def test_expired_and_surplus_results_are_swept_the_oldest_first(make_app: MakeAp
         service.store.finish(id, "done", keep_s=keep_s)
     service.sweeper.sweep()
     assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [ids[3], ids[2]]
+    assert len(list(service.folders.jobs.iterdir())) == 4  # for who had asked for a file before
+    service.sweeper.sweep()
     assert {folder.name for folder in service.folders.jobs.iterdir()} == {ids[3], ids[2]}
     assert service.sweeper.disk_bytes == 24_000
 
@@ -222,7 +224,7 @@ def test_what_belongs_to_nobody_is_swept(make_app: MakeApp):
         folder.mkdir()
         (folder / "0000.part").write_bytes(b"x")
     service.sweeper.active_uploads.add("c")
-    service.sweeper.sweep()
+    service.sweeper.sweep(at_once=True)
     assert not any(folder.exists() for folder in orphans)
     assert active.is_dir()
     assert service.folders.inputs(waiting).is_dir()

@@ -160,8 +160,8 @@ async def cancel_job(job: OwnJobToChange, server: Server) -> schemas.JobAnswer:
 
 @router.delete("/jobs/{id}", status_code=204)
 async def remove_job(job: OwnJobToChange, server: Server) -> None:
-    """Remove a job that has ended, with its result."""
-    await asyncio.to_thread(server.remove, job)
+    """Remove a job that has ended; its files go with the next sweeps."""
+    server.remove(job)
 
 
 @router.get("/jobs/{id}/files/{name:path}", response_class=FileResponse)

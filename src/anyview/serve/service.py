@@ -66,7 +66,7 @@ class Service:
 
     def start(self) -> None:
         """Sweep what the last server left, and start the threads."""
-        self.sweeper.sweep()
+        self.sweeper.sweep(at_once=True)
         self.sweeper.start()
         for supervisor in self.supervisors:
             supervisor.start()
@@ -150,7 +150,7 @@ class Service:
         return self._queue(owner, parsed.model, (text or b"{}").decode(), example=name)
 
     def remove(self, job: Job) -> None:
-        """Remove a job that has ended.
+        """Forget a job that has ended; the sweeper removes its files.
 
         Raises:
             Refused: It has not.
@@ -158,7 +158,6 @@ class Service:
         if not job.ended:
             raise Refused(409, f"the job is {job.state}; cancel it first")
         self.store.remove(job.id)
-        self.folders.drop(job.id)
 
     async def changes(self, id: str) -> AsyncIterator[Job]:
         """Yield a job now and after each change of the queue, until it has ended or is gone."""
