@@ -308,6 +308,15 @@ def test_a_worker_that_cannot_write_fails_its_job(live: Running, photo: Path):
     folder.unlink()
 
 
+def test_a_refusal_reaches_a_client_that_is_still_sending(live: Running, tmp_path: Path):
+    """A connection that is closed with data on its way is reset, and what was said on it lost."""
+    page = tmp_path / "page.png"
+    page.write_bytes(b"<html>" + bytes(4_000_000))
+    with pytest.raises(ServerError, match=r"page\.png is neither a picture") as refusal:
+        live.client.submit([page])
+    assert refusal.value.status == 415
+
+
 def test_header_lines_have_a_limit(live: Running):
     host, port = live.address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 
-from anyview.serve.folders import Folders, folder_bytes
+from anyview.serve.folders import Folders
 from anyview.serve.jobs import ENDED, JobStore
 from anyview.serve.options import MIB, ServeOptions
 
@@ -27,7 +27,7 @@ class Sweeper(threading.Thread):
         self.active_uploads: set[str] = set()
         """Names of folders that are being written into."""
         self.disk_bytes = 0
-        """What all jobs took on the disk at the last sweep."""
+        """What all results took on the disk at the last sweep."""
 
     def stop(self) -> None:
         """Ask the thread to end."""
@@ -54,7 +54,7 @@ class Sweeper(threading.Thread):
             if job.expires is not None and job.expires <= now:
                 self._store.remove(job.id)
             else:
-                kept.append((job.id, folder_bytes(self._folders.job(job.id))))
+                kept.append((job.id, sum(file.size for file in job.files)))
         total = sum(size for _, size in kept)
         while kept and total > self._options.disk_mib * MIB:  # the oldest come last
             id, size = kept.pop()
