@@ -10,8 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from browsing import CHROMIUM, LARGE_ROOM, PICTURES, ROOM, SWITCHES, Visit, changed, far_pixels
-from browsing import store_result, true_prediction, write_pictures
+from browsing import (
+    CHROMIUM,
+    LARGE_ROOM,
+    PICTURES,
+    ROOM,
+    SWITCHES,
+    Visit,
+    changed,
+    far_pixels,
+    store_result,
+    true_prediction,
+    write_pictures,
+)
 from PIL import Image
 from serving import QUICK, Running, picture, running, until
 

@@ -104,7 +104,7 @@ class _Body:
         return message
 
     async def drain(self) -> None:
-        """Read what is left, if it is little and comes soon: a client that is still sending would not see the answer."""
+        """Read what is left, if it is little and comes soon: who is still sending would not see the answer."""
         size = 0
 
         async def read() -> None:
