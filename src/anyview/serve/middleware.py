@@ -61,9 +61,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
-
-        body = _Body(receive)
+        started, status, body = time.perf_counter(), 500, _Body(receive)
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
