@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SWITCHES = ["--no-sandbox", "--disable-dev-shm-usage"]
 PICTURES = os.environ.get("ANYVIEW_SCREENSHOTS")
 """Folder that pictures for the docs go to."""
-ROOM = SynthOptions(kinds=("room",), rigs=("orbit",), views=4, height=84, width=112, least_overlap=0.5)
+ROOM = SynthOptions(kinds=("room",), rigs=("orbit",), views=4, height=84, width=112, least_overlap=0.5, augment=False)
 LARGE_ROOM = replace(ROOM, height=224, width=280)
 
 
@@ -131,7 +132,7 @@ class Visit:
 
     def settle(self) -> None:
         """Wait until what was asked for has come and is drawn."""
-        self.page.wait_for_function("() => !document.querySelector('#stage-canvas[aria-busy=true]')")
+        self.page.wait_for_function("() => !document.querySelector('canvas[aria-busy=true]')")
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def see(self, selector: str = "#stage-canvas") -> np.ndarray:
@@ -139,6 +140,12 @@ class Visit:
         self.settle()
         picture = Image.open(io.BytesIO(self.page.locator(selector).screenshot()))
         return np.asarray(picture.convert("RGB")).astype(np.int64)
+
+    def shown(self, picture: np.ndarray) -> float:
+        """Share of a picture of the 3D view that is not background."""
+        color = self.page.evaluate("getComputedStyle(document.getElementById('stage-canvas')).backgroundColor")
+        background = [int(value) for value in re.findall(r"\d+", color)]
+        return float(changed(picture, np.broadcast_to(background, picture.shape)).mean())
 
     def text(self, selector: str) -> str:
         """Text of an element."""

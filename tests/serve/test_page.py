@@ -102,11 +102,6 @@ def metres(text: str) -> float:
     return float(value) * {"m": 1.0, "cm": 0.01}[unit]
 
 
-def shown(picture: np.ndarray) -> float:
-    """Share of a view's pixels that are not background."""
-    return float(changed(picture, np.broadcast_to(picture[2, picture.shape[1] // 2], picture.shape)).mean())
-
-
 def test_four_pictures_become_a_space_to_walk_in(visit, site, pictures, tmp_path):
     page = visit.page
     visit.open()
@@ -130,7 +125,7 @@ def test_four_pictures_become_a_space_to_walk_in(visit, site, pictures, tmp_path
     assert bar[-1] == 1
     assert visit.text("#result-title") == "4 views with tiny"
     assert "scale unknown" in visit.text("#result-units")
-    assert shown(visit.see()) > 0.02
+    assert visit.shown(visit.see()) > 0.02
 
     job = page.url.rpartition("/")[2]
     assert site.client.job(job)["files"]
@@ -149,7 +144,7 @@ def test_four_pictures_become_a_space_to_walk_in(visit, site, pictures, tmp_path
 def test_cameras_are_seen_and_lead_into_their_views(visit, truth):
     visit.open_result(truth)
     with_cameras = visit.see()
-    assert shown(with_cameras) > 0.3
+    assert visit.shown(with_cameras) > 0.3
     visit.keep("space")
     visit.page.uncheck("#show-cameras")
     without = visit.see()
@@ -163,11 +158,11 @@ def test_cameras_are_seen_and_lead_into_their_views(visit, truth):
     inside = visit.see()
     assert changed(with_cameras, inside).mean() > 0.2
     # The camera on the right is the last one, whose picture is what is seen now.
-    differences = [difference(visit, inside, view) for view in range(4)]
+    differences = [difference(inside, view) for view in range(4)]
     assert differences[3] < min(20, 0.75 * min(differences[:3]))
 
 
-def difference(visit: Visit, seen: np.ndarray, view: int) -> float:
+def difference(seen: np.ndarray, view: int) -> float:
     """Mean difference of a view's picture from what is seen through its camera."""
     height, width = seen.shape[:2]
     picture = Image.fromarray(TRUTH.images[view].numpy())
@@ -186,13 +181,13 @@ def test_sliders_and_colours_change_the_view_and_compute_nothing(visit, truth):
     page.focus("#sure")
     page.keyboard.press("End")
     fewer = visit.see()
-    assert shown(fewer) < 0.6 * shown(before)
+    assert visit.shown(fewer) < 0.6 * visit.shown(before)
     assert visit.text("#sure-value").startswith("95 % (confidence below ")
     page.keyboard.press("Home")
     assert visit.text("#sure-value") == "none"
     page.focus("#size")
     page.keyboard.press("End")
-    assert shown(visit.see()) > shown(before)
+    assert visit.shown(visit.see()) > visit.shown(before)
     page.keyboard.press("Home")
     colors = visit.see()
     for coloring in ("depth", "confidence"):
@@ -249,14 +244,14 @@ def test_mesh_and_gaussians_are_drawn(visit, truth):
     page.locator("#strip button").first.click()
     page.uncheck("#show-points")
     empty = visit.see()
-    assert shown(empty) == 0
+    assert visit.shown(empty) < 0.001
     page.check("#show-gaussians")
     gaussians = visit.see()
-    differences = [difference(visit, gaussians, view) for view in range(4)]
+    differences = [difference(gaussians, view) for view in range(4)]
     assert differences[0] < min(20, 0.75 * min(differences[1:]))
     page.uncheck("#show-gaussians")
     page.check("#show-mesh")
-    assert difference(visit, visit.see(), 0) < 20
+    assert difference(visit.see(), 0) < 20
 
 
 def test_a_browser_without_webgl_shows_depth(visit, truth):
@@ -329,7 +324,15 @@ def test_all_is_done_by_keys(visit, truth, pictures):
     visit.open_result(truth)
     tab_to(visit, "stage-canvas")
     views = []
-    for keys in (["f"], ["ArrowLeft"] * 3, ["+"] * 3, ["Shift+ArrowUp"] * 3, ["w"] * 3, ["r", "ArrowRight", "r"], ["2"]):
+    for keys in (
+        ["f"],
+        ["ArrowLeft"] * 3,
+        ["+"] * 3,
+        ["Shift+ArrowUp"] * 3,
+        ["w"] * 3,
+        ["r", "ArrowRight", "r"],
+        ["2"],
+    ):
         for key in keys:
             page.keyboard.press(key)
         views.append(visit.see())
@@ -372,7 +375,7 @@ def test_a_phone_shows_all(browser, site, truth, pictures):
         assert fits(visit)
         seen = visit.see()
         assert seen[2, seen.shape[1] // 2].max() < 40  # dark
-        assert shown(seen) > 0.1
+        assert visit.shown(seen) > 0.1
         visit.keep("phone")
         page.locator("#strip button").first.tap()
         page.check("#measure")
@@ -403,7 +406,7 @@ def test_results_are_kept_shared_and_removed(browser, visit, site, truth, tmp_pa
     with visiting(browser, site.address) as guest:
         guest.page.goto(link)
         guest.page.locator("#strip button").first.wait_for()
-        assert shown(guest.see()) > 0.3
+        assert guest.shown(guest.see()) > 0.3
         assert guest.page.locator("#remove").is_hidden()
         assert guest.page.locator("#share").is_hidden()
         with guest.page.expect_download() as download:
