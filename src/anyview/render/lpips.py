@@ -25,8 +25,10 @@ def open_lpips(device: torch.device | str = "cpu") -> Distance:
     """
     try:
         from lpips import LPIPS
-    except ImportError as error:
-        raise ImportError("LPIPS needs the packages lpips and torchvision: pip install lpips torchvision") from error
+    except (ImportError, RuntimeError) as error:  # torchvision for another torch fails with the latter
+        raise ImportError(
+            "LPIPS needs the packages lpips and torchvision, built for this torch: pip install lpips torchvision"
+        ) from error
     weights = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
     if not weights.is_file():
         raise ValueError(f"LPIPS needs torchvision's VGG weights in {weights}, and they are not there")
