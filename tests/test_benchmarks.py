@@ -45,6 +45,17 @@ def test_streaming_measures_memory_and_disk():
     assert report["peak_mib"] > report["disk_mib"] > 0
 
 
+def test_serve_loses_no_job():
+    report = last_line("serve.py", "--clients", "10", "--seconds", "1", "--queue", "4")
+    assert report["errors"] == []
+    assert report["answers_5xx"] == report["jobs_lost"] == 0
+    assert report["refused_429"] > 0
+    assert report["jobs_ended"] == {"done": report["jobs_accepted"]}
+    assert sum(report["jobs_done_by_token"].values()) == report["jobs_accepted"] > 0
+    assert report["status_calls"] >= report["jobs_accepted"]
+    assert report["server_memory_mib"]["largest"] > 0
+
+
 def test_memory_puts_estimates_beside_peaks():
     report = last_line("memory.py", "--presets", "da3-nano", "--views", "2", "--sizes", "112x168", "--rays")
     assert [case["rays"] for case in report["cases"]] == [False, True]

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from serving import picture, running, until
 
@@ -73,3 +74,22 @@ def test_every_option_of_jobs_stands_in_its_table():
     table = TEXT[start : TEXT.index("###", start)]
     named = {name for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
     assert named == set(JobOptions.model_fields)
+
+
+def test_options_in_texts_and_deployment_are_options():
+    known = {"--" + field.name.replace("_", "-") for field in fields(ServeOptions)}
+    deploy = ROOT / "deploy"
+    entry_point = (deploy / "Containerfile").read_text().splitlines()[-1]
+    compose = yaml.safe_load((deploy / "compose.yaml").read_text())
+    assert compose["services"]["cuda"]["ports"] == ["127.0.0.1:8000:8000"]
+    commands = [
+        *re.findall(r"^.*anyview serve.*$", TEXT, re.MULTILINE),
+        *re.findall(r"`(--[a-z-]+)", TEXT.replace("`--build-arg", "")),
+        *re.findall(r"^.*anyview serve.*$", (deploy / "anyview.service").read_text(), re.MULTILINE),
+        *re.findall(r"^.*--.*$", (deploy / "nginx.conf").read_text(), re.MULTILINE),
+        *compose["services"]["cuda"]["command"],
+        entry_point,
+    ]
+    named = {option for command in commands for option in re.findall(r"--[a-z][a-z-]+", command)}
+    assert len(named) > 15
+    assert named - known == set()

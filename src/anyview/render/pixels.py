@@ -7,14 +7,14 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from anyview.geometry.camera import focal_lengths, unproject
-from anyview.geometry.harmonics import CONSTANT, harmonics_of_colors
+from anyview.geometry.harmonics import colors_of_harmonics, harmonics_of_colors
 from anyview.geometry.normals import normals_from_depth
 from anyview.geometry.pose import quaternion_xyzw_from_matrix
 from anyview.render.rasterize import rasterize
 from anyview.types import Cameras, Gaussians
 
 NOTE = "the Gaussians are made of depth and colour, one per pixel; no network predicted them"
-SIZE = 0.2
+SIZE = 0.18
 """Standard deviation in pixels of the view that a Gaussian comes from. Larger ones blur, smaller ones leave gaps."""
 COLOR_ROUNDS = 2
 """Times that colours are corrected by what is missing in the Gaussians' own view, for what neighbours and other views
@@ -62,9 +62,9 @@ def _corrected(
     seen = rasterize(gaussians, cameras, *depth.shape[1:])
     in_sight = (seen.depth - depth).abs() < _SAME_SURFACE * depth
     missing = torch.where(in_sight[..., None], images / 255 - seen.color, 0.0)[valid]
-    # Colours are linear in the coefficient of degree 0.
-    correction = _CORRECTION * missing / CONSTANT
-    return replace(gaussians, harmonics=gaussians.harmonics + correction[..., None])
+    # No brighter than white: files could not hold it, and depth that is wrong would sparkle.
+    colors = (colors_of_harmonics(gaussians.harmonics[..., 0]) + _CORRECTION * missing).clamp(0, 1)
+    return replace(gaussians, harmonics=harmonics_of_colors(colors)[..., None])
 
 
 def _of_view(

@@ -1,7 +1,6 @@
 """The REST interface under /v1."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -112,8 +111,7 @@ SharedJob = Annotated[Job, Depends(shared_job)]
 
 def answer(server: Service, job: Job) -> schemas.JobAnswer:
     """Say what a job is."""
-    formats = json.loads(job.request).get("formats")
-    return schemas.job_answer(job, server.store.positions().get(job.id), formats)
+    return schemas.job_answer(job, server.store.positions().get(job.id))
 
 
 @router.post("/jobs", status_code=201, response_model=schemas.JobAnswer, openapi_extra=_UPLOAD)
@@ -160,8 +158,8 @@ async def cancel_job(job: OwnJobToChange, server: Server) -> schemas.JobAnswer:
 
 @router.delete("/jobs/{id}", status_code=204)
 async def remove_job(job: OwnJobToChange, server: Server) -> None:
-    """Remove a job that has ended, with its result."""
-    await asyncio.to_thread(server.remove, job)
+    """Remove a job that has ended; its files go with the next sweeps."""
+    server.remove(job)
 
 
 @router.get("/jobs/{id}/files/{name:path}", response_class=FileResponse)

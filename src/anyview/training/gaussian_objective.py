@@ -30,7 +30,7 @@ from anyview.training.step import Terms
 from anyview.training.validation import Evaluator, Validation, to_device
 from anyview.types import Cameras, Gaussians, TrueViews
 
-LARGEST_UNIT_ERROR = 2.0
+LARGEST_UNIT_ERROR = 1.5
 """Units from poses are kept this near to the true one: a scene that is placed nowhere teaches nothing."""
 
 

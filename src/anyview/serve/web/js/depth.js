@@ -26,6 +26,7 @@ export class DepthPictures {
   cursor = null;
   /** @type {[number, number][]} At most two. */
   marks = [];
+  #wanted = 0;
   /** @type {Maps | null} */
   #maps = null;
   /** @type {ImageData | null} */
@@ -54,7 +55,10 @@ export class DepthPictures {
 
   /** @param {number} index */
   async show(index) {
-    const maps = await this.load(index);
+    this.#wanted = index;
+    this.parts.canvas.setAttribute("aria-busy", "true");
+    const maps = await this.load(index).finally(() => this.parts.canvas.setAttribute("aria-busy", "false"));
+    if (this.#wanted !== index) return; // another view was asked for meanwhile
     this.index = index;
     this.#maps = maps;
     this.marks = [];

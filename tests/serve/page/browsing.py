@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,11 +31,20 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SWITCHES = ["--no-sandbox", "--disable-dev-shm-usage"]
 PICTURES = os.environ.get("ANYVIEW_SCREENSHOTS")
 """Folder that pictures for the docs go to."""
-ROOM = SynthOptions(kinds=("room",), rigs=("orbit",), views=4, height=84, width=112, least_overlap=0.5)
-LARGE_ROOM = replace(ROOM, height=224, width=280)
+WITHOUT_BROWSER = CHROMIUM is None and "CI" not in os.environ
+"""Whether tests that need a browser are skipped; where CI is set, they fail."""
+PATIENCE_S = 180.0
+"""For machines that do much else at the same time: a browser without a GPU is slow enough."""
+VIEWPORT = {"width": 1280, "height": 860} if PICTURES else {"width": 960, "height": 640}
+_SMALL_ROOM = SynthOptions(
+    kinds=("room",), rigs=("orbit",), views=4, height=84, width=112, least_overlap=0.5, augment=False
+)
+TRUE_ROOM = replace(_SMALL_ROOM, height=224, width=280) if PICTURES else _SMALL_ROOM
+
+EXPORT = ExportOptions(pixel_gaussians=True, confidence_percentile=0.0)
 
 
-def true_prediction(options: SynthOptions = ROOM) -> Prediction:
+def true_prediction(options: SynthOptions) -> Prediction:
     """A synthetic room with its true depth and cameras, in metres, surer where it is near."""
     scene = scene_at(options, "test", 2)
     placements = (Placement(options.height, options.width),) * options.views
@@ -59,10 +69,9 @@ def store_result(folder: Path, prediction: Prediction) -> str:
     store.take(0.0)
     result = folders.result(job.id)
     result.mkdir(parents=True)
-    options = replace(ExportOptions(), pixel_gaussians=True, confidence_percentile=0.0)
-    export(prediction, result, ["glb", "ply", "splat"], options)
+    export(prediction, result, ["glb", "ply", "splat"], EXPORT)
     write_mesh(result / "mesh.ply", first_surface(prediction), [])
-    write_view(prediction, result, options, most_points=400_000, mesh="mesh.ply")
+    write_view(prediction, result, EXPORT, most_points=400_000, mesh="mesh.ply")
     store.finish(job.id, "done", keep_s=1e6, views=len(prediction), files=list(list_files(result)))
     store.close()
     return job.id
@@ -131,7 +140,7 @@ class Visit:
 
     def settle(self) -> None:
         """Wait until what was asked for has come and is drawn."""
-        self.page.wait_for_function("() => !document.querySelector('#stage-canvas[aria-busy=true]')")
+        self.page.wait_for_function("() => !document.querySelector('canvas[aria-busy=true]')")
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def see(self, selector: str = "#stage-canvas") -> np.ndarray:
@@ -139,6 +148,22 @@ class Visit:
         self.settle()
         picture = Image.open(io.BytesIO(self.page.locator(selector).screenshot()))
         return np.asarray(picture.convert("RGB")).astype(np.int64)
+
+    def shown(self, picture: np.ndarray) -> float:
+        """Share of a picture of the 3D view that is not background."""
+        color = self.page.evaluate("getComputedStyle(document.getElementById('stage-canvas')).backgroundColor")
+        background = [int(value) for value in re.findall(r"\d+", color)]
+        return float(changed(picture, np.broadcast_to(background, picture.shape)).mean())
+
+    def place(self, selector: str, pixel: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float]:
+        """Where on the screen the pixel (x, y) lies of a picture [height, width] that just fits into an element."""
+        self.page.locator(selector).scroll_into_view_if_needed()
+        box = self.page.locator(selector).bounding_box()
+        assert box
+        scale = min(box["height"] / shape[0], box["width"] / shape[1])
+        x = box["x"] + box["width"] / 2 + (pixel[0] + 0.5 - shape[1] / 2) * scale
+        y = box["y"] + box["height"] / 2 + (pixel[1] + 0.5 - shape[0] / 2) * scale
+        return x, y
 
     def text(self, selector: str) -> str:
         """Text of an element."""
@@ -160,3 +185,23 @@ class Visit:
 def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Where two pictures differ clearly."""
     return np.abs(before - after).max(-1) > 24
+
+
+def metres(text: str) -> float:
+    """The length that a text ends with."""
+    value, unit = text.split()[-2:]
+    return float(value) * {"m": 1.0, "cm": 0.01}[unit]
+
+
+def difference(seen: np.ndarray, picture: np.ndarray) -> float:
+    """Mean difference between a picture and what is seen where it fits into the view, 0 to 255."""
+    top, left, height, width = fitted(seen.shape, picture.shape)
+    resized = Image.fromarray(picture).resize((width, height))
+    return float(np.abs(seen[top : top + height, left : left + width] - np.asarray(resized).astype(int)).mean())
+
+
+def fitted(outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Top, left, height and width of an inner picture that keeps its shape and just fits into the outer one."""
+    scale = min(outer[0] / inner[0], outer[1] / inner[1])
+    height, width = round(inner[0] * scale), round(inner[1] * scale)
+    return (outer[0] - height) // 2, (outer[1] - width) // 2, height, width
