@@ -20,6 +20,7 @@ import torch
 from anyview.bench.command import run_bench, show
 from anyview.bench.datasets.generic import SceneJson
 from anyview.bench.options import BenchOptions, Task
+from anyview.bench.processes import run_on_processes
 from anyview.bench.results import Outcome
 from anyview.bench.runner import Progress
 from anyview.bench.tables import TITLES, render
@@ -29,7 +30,7 @@ MODEL = "MODEL"
 """Stands for --model in the lists below."""
 RIVALS: dict[Task, tuple[str, ...]] = {
     "pose": (MODEL, "colmap", "constant"),
-    "recon_unposed": (MODEL, "constant"),
+    "recon_unposed": (MODEL,),
     "recon_posed": (MODEL, "constant"),
     "depth": (MODEL, "constant"),
     "view_syn": (MODEL, f"warp:{MODEL}", "nearest-view"),
@@ -40,7 +41,6 @@ LEFT_OUT = {"slambook_icl5": "its cameras have a negative focal length, which is
 def main() -> None:
     """Run, and print tables and JSON."""
     options = parse_options()
-    torch.set_num_threads(options.threads)
     there = sorted(path.parent.name for path in options.data.glob("*/scene.json"))
     unknown = sorted(set(options.scenes or there) - set(there))
     if unknown:
@@ -49,28 +49,42 @@ def main() -> None:
     report: dict[str, dict[str, dict[str, object]]] = {}
     for task in options.tasks:
         scenes = [name for name in wanted if supports(options.data / name / "scene.json", task)]
+        report[task] = {}
+        if not scenes:
+            print(f"No set has the truth for {task}.")
+            continue
         folders = []
         for rival in RIVALS[task]:
             model = rival.replace(MODEL, options.model)
             folder = options.output / model.replace(":", "-").replace("/", "-")
-            outcomes = run_bench(
-                task,
-                [f"scene_json:{options.data}"],
-                model,
-                folder,
-                BenchOptions(scenes=tuple(scenes), protocol="sane"),
-                device=options.device,
-                progress=progress_of(f"{task} {model}"),
-            )
+            # A process for each, since memory that one leaves behind would count as the next one's.
+            arguments = (task, options.data, model, folder, tuple(scenes), options.device, options.threads)
+            (outcomes,) = run_on_processes(ask, [arguments])
             print(file=sys.stderr)
             folders.append(folder)
-            report.setdefault(task, {})[model] = {outcome.scene: said(outcome) for outcome in outcomes}
+            report[task][model] = {outcome.scene: said(outcome) for outcome in outcomes}
         tables = [table for table in show(folders, details=False) if table.title.startswith(TITLES[task])]
         print(render(tables, "markdown"), end="\n\n")
     for name, reason in LEFT_OUT.items():
         if name in there and name not in wanted:
             print(f"Left out: {name}, {reason}.")
     print(json.dumps(report))
+
+
+def ask(
+    task: Task, data: Path, model: str, folder: Path, scenes: tuple[str, ...], device: str, threads: int
+) -> list[Outcome]:
+    """Run one rival at one task."""
+    torch.set_num_threads(threads)
+    return run_bench(
+        task,
+        [f"scene_json:{data}"],
+        model,
+        folder,
+        BenchOptions(scenes=scenes),
+        device=device,
+        progress=progress_of(f"{task} {model}"),
+    )
 
 
 def progress_of(what: str) -> Progress:

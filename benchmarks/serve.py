@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anyview.serve.folders import folder_bytes
 from anyview.serve.tokens import new_token
 
 MIB = 2**20
@@ -67,7 +66,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--poll", type=float, default=0.5, help="seconds between two status calls of a client")
     parser.add_argument("--queue", type=int, default=30, help="jobs that wait, at most")
-    parser.add_argument("--disk-mib", type=float, default=50.0)
+    parser.add_argument("--disk-mib", type=float, default=100.0)
     parser.add_argument("--model", default="da3-nano")
     return parser.parse_args()
 
@@ -231,6 +230,18 @@ def watch(process: int, data: Path, memory: list[float], disk: list[float], stop
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         memory.append(pages * os.sysconf("SC_PAGE_SIZE") / MIB)
         disk.append(folder_bytes(data / "jobs") / MIB)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Add up the sizes of the files below a folder; what vanishes meanwhile counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from anyview.predictor import DepthAnything3
 from anyview.streaming import seams, stream
 from anyview.streaming.injected import Errors, InjectedPredictor, circle_cameras, path_length
 from anyview.types import Cameras
-from synthetic_walk import load_walk, score_path, score_surfaces
+from synthetic_walk import TrueGeometry, load_walk, score_path, score_surfaces
 
 WALK = 300
 """Frames of the walk with a model."""
@@ -150,27 +150,29 @@ def measure_one_length(frames: int, model: list[str], resolution: int, folder: P
 
 
 def measure_model(name: str, frames: int, resolution: int, folder: Path) -> dict[str, dict[str, float]]:
-    """Stream a walk through a synthetic room, leaving out one ingredient at a time."""
+    """Stream a walk through a synthetic room, leaving out one ingredient at a time; its truth first, for comparison."""
     model = load(name)
     everything = StreamOptions(resolution=resolution, keyframe_change=0.0)
     nothing = replace(everything, conditioning="none", blend=False, loops=False)
-    variants = {
-        "all": (everything, seams.CAMERA_SHARE),
-        "no conditioning": (replace(everything, conditioning="none"), seams.CAMERA_SHARE),
-        "no blending": (replace(everything, blend=False), seams.CAMERA_SHARE),
-        "no loops": (replace(everything, loops=False), seams.CAMERA_SHARE),
-        "none of the three": (nothing, seams.CAMERA_SHARE),
-        "seams by points only": (everything, 0.0),
-    }
     walk = load_walk(frames, resolution, folder)
+    share = seams.CAMERA_SHARE
+    variants = {
+        "true geometry": (TrueGeometry(walk), replace(everything, loops=False), share),
+        "all": (model, everything, share),
+        "no conditioning": (model, replace(everything, conditioning="none"), share),
+        "no blending": (model, replace(everything, blend=False), share),
+        "no loops": (model, replace(everything, loops=False), share),
+        "none of the three": (model, nothing, share),
+        "seams by points only": (model, everything, 0.0),
+    }
     report = {}
-    for variant, (options, camera_share) in variants.items():
-        here = folder / f"{variant.replace(' ', '-')}-{fingerprint(model, frames, options)}"
+    for variant, (predictor, options, camera_share) in variants.items():
+        here = folder / f"{variant.replace(' ', '-')}-{fingerprint(predictor, frames, options)}"
         scores = here / "scores.json"
         if not scores.exists():
             with (
                 mock.patch.object(seams, "CAMERA_SHARE", camera_share),
-                stream(model, walk.frames(), options, folder=here, resume=True) as run,
+                stream(predictor, walk.frames(), options, folder=here, resume=True) as run,
             ):
                 for _ in run:
                     pass
@@ -184,10 +186,11 @@ def measure_model(name: str, frames: int, resolution: int, folder: Path) -> dict
     return report
 
 
-def fingerprint(model: DepthAnything3, frames: int, options: StreamOptions) -> str:
+def fingerprint(predictor: DepthAnything3 | TrueGeometry, frames: int, options: StreamOptions) -> str:
     """Name a measurement by the weights, options and code that it comes from."""
     digest = hashlib.sha256(f"{frames} {options}".encode())
-    for tensor in model.network.state_dict().values():
+    tensors = predictor.network.state_dict().values() if isinstance(predictor, DepthAnything3) else ()
+    for tensor in tensors:
         digest.update(tensor.float().cpu().numpy().tobytes())
     for path in sorted(Path(seams.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())

@@ -4,7 +4,7 @@ Used by `benchmarks/streaming.py`. Rendering is the slow part, so a walk is kept
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -15,10 +15,11 @@ import torch
 from anyview.bench.metrics.trajectories import score_trajectory
 from anyview.files import atomic_path
 from anyview.geometry.camera import intrinsics_from_field_of_view, unproject_to_world
-from anyview.geometry.pose import camera_centers
+from anyview.geometry.pose import camera_centers, rigid_inverse
 from anyview.geometry.robust_alignment import fit_similarity_robustly
 from anyview.streaming import Stream
 from anyview.streaming.cloud import sure_pixels
+from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry
 from anyview.streaming.injected import path_length
 from anyview.streaming.outputs import stored_frames
 from anyview.synth.cameras import look_at
@@ -48,6 +49,31 @@ class Walk:
     def frames(self, count: int | None = None) -> Iterator[np.ndarray]:
         """Yield pictures one by one."""
         yield from self.pictures[:count].numpy()
+
+
+class TrueGeometry:
+    """The walk's truth with a hundredth of noise on depth, each window in a unit of its own: what stitching leaves."""
+
+    name = "true geometry"
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+
+    def predict_window(
+        self, frames: Sequence[StreamFrame], known: Cameras | None = None, known_views: Sequence[int] = ()
+    ) -> WindowGeometry:
+        """Take the frames' truth by their index."""
+        index = [frame.index for frame in frames]
+        generator = torch.Generator().manual_seed(index[0])
+        unit = float((0.3 * torch.randn(1, generator=generator)).exp())
+        true = self.walk.depth[index]
+        depth = unit * true * (1 + 0.01 * torch.randn(true.shape, generator=generator))
+        cameras = self.walk.cameras[index]
+        poses = cameras.world_to_camera @ rigid_inverse(cameras.world_to_camera[:1])
+        poses[:, :3, 3] *= unit
+        images = torch.from_numpy(np.stack([frame.picture.pixels for frame in frames]))
+        views = PosedViews(images, depth, 2.0 * (true > 0), Cameras(poses, cameras.intrinsics))
+        return WindowGeometry(views, torch.zeros(len(frames), 1))
 
 
 def load_walk(frames: int, resolution: int, folder: Path) -> Walk:

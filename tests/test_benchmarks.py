@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -42,6 +45,17 @@ def test_streaming_measures_memory_and_disk():
     assert report["peak_mib"] > report["disk_mib"] > 0
 
 
+def test_serve_loses_no_job():
+    report = last_line("serve.py", "--clients", "10", "--seconds", "1", "--queue", "4")
+    assert report["errors"] == []
+    assert report["answers_5xx"] == report["jobs_lost"] == 0
+    assert report["refused_429"] > 0
+    assert report["jobs_ended"] == {"done": report["jobs_accepted"]}
+    assert sum(report["jobs_done_by_token"].values()) == report["jobs_accepted"] > 0
+    assert report["status_calls"] >= report["jobs_accepted"]
+    assert report["server_memory_mib"]["largest"] > 0
+
+
 def test_memory_puts_estimates_beside_peaks():
     report = last_line("memory.py", "--presets", "da3-nano", "--views", "2", "--sizes", "112x168", "--rays")
     assert [case["rays"] for case in report["cases"]] == [False, True]
@@ -58,3 +72,23 @@ def test_rasterize_reports_time_and_memory():
     for part in ("forward", "forward_backward", "reference_composite"):
         assert report[part]["seconds"] > 0
     assert report["peak_mib"] >= report["forward_peak_mib"] >= 0
+
+
+def test_real_sets_are_put_into_tables(tmp_path):
+    frames = []
+    for index in range(2):
+        pixels = np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8)
+        (tmp_path / "data" / "room").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "data" / "room" / f"{index}.png")
+        Image.fromarray(np.full((48, 64), 2000, np.uint16)).save(tmp_path / "data" / "room" / f"{index}-depth.png")
+        matrix = [[60, 0, 32], [0, 60, 24], [0, 0, 1]]
+        frames.append({"file": f"{index}.png", "K": matrix, "w2c": None, "depth": f"{index}-depth.png"})
+    (tmp_path / "data" / "room" / "scene.json").write_text(json.dumps({"frames": frames, "depth_scale": 1000}))
+    report = last_line("real_sets.py", str(tmp_path / "data"), "-o", str(tmp_path / "out"), "--tasks", "depth", "pose")
+    assert set(report) == {"depth", "pose"}
+    assert set(report["depth"]) == {"da3-nano", "constant"}
+    said = report["depth"]["constant"]["room"]
+    assert said["reason"] is None
+    assert said["metrics"]["delta1"] == 1  # a wall
+    assert said["seconds"] > 0
+    assert report["pose"] == {}  # the set has no poses

@@ -257,27 +257,12 @@ def test_every_option_of_streaming_is_on_the_command_line():
     assert expected - command_options("stream") == set()
 
 
-COMMANDS = ("bench", "convert", "demo", "models", "odometry", "predict", "render", "stream", "synth", "train")
+COMMANDS = ("bench", "convert", "demo", "models", "odometry", "predict", "render", "serve", "stream", "synth", "train")
 
 
 def test_the_command_line_has_the_known_options(golden):
     """Options appear and disappear on purpose only: a wanted change goes into the file together with the CHANGELOG."""
-    now = [
-        f"{command} {option}"
-        for command in (
-            "bench",
-            "convert",
-            "demo",
-            "models",
-            "odometry",
-            "predict",
-            "render",
-            "stream",
-            "synth",
-            "train",
-        )
-        for option in sorted(command_options(command))
-    ]
+    now = [f"{command} {option}" for command in COMMANDS for option in sorted(command_options(command))]
     known = (golden / "cli_options.txt").read_text().splitlines()
     difference = difflib.unified_diff(known, now, "tests/golden/cli_options.txt", "now", lineterm="", n=0)
     assert now == known, "\n".join(difference)

@@ -18,6 +18,9 @@ Units = Literal["metres", "caller", "arbitrary", "canonical"]
 views of the scene; or a metric model's canonical depth, to be multiplied by the focal length in pixels of the network's
 input / 300."""
 
+IMAGE_MEAN, IMAGE_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of ImageNet's colours, 0 to 1: networks see (colour - mean) / deviation."""
+
 
 @dataclass(frozen=True)
 class Cameras:

@@ -91,7 +91,7 @@ def test_pickles_of_old_numpy_are_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "new.npz") as archive:
         content = archive.read("image_files.npy")
     header, body = content[:128], content[128:]
-    names = pickle.dumps(pickle.loads(body), protocol=0).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    names = pickle.dumps(pickle.loads(body), protocol=3).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert b"numpy.core.multiarray" in names
     with zipfile.ZipFile(tmp_path / "old.npz", "w") as archive:
         archive.writestr("image_files.npy", header + names)

@@ -3,11 +3,14 @@
 import contextlib
 import io
 import json
+import re
 
+import fake_pictures
 import fake_sets
 import pytest
 from PIL import Image
 
+from anyview.bench.tables import TITLES
 from anyview.cli import main
 from anyview.model.checkpoint import save
 from anyview.model.config import PRESETS
@@ -39,20 +42,35 @@ def refused(*arguments: object) -> str:
     return line.removeprefix("anyview: ")
 
 
+@pytest.mark.usefixtures("few_samples")
 @pytest.mark.parametrize("dataset", fake_sets.LAYOUTS)
-def test_published_layouts_run_with_a_model(dataset, nano, fake_data, tmp_path):
-    data = f"{dataset}:{fake_data(dataset)}"
-    settings = ("--model", nano, "-o", tmp_path / "run", "--resolution", 56, "--max-frames", 3, "--device", "cpu")
-    if dataset == "dtu":
-        settings = tuple("0" if value == 3 else value for value in settings)
-    for protocol in ("sane", "compat"):
+def test_published_layouts_run_with_the_bundled_model(dataset, fake_data, tmp_path, monkeypatch):
+    """All that a set has the truth for. What the model says of coarse noise may be too large to be fused."""
+    pytest.importorskip("open3d")
+    monkeypatch.setattr("anyview.bench.geometry.available_memory", lambda _: 2**27)
+    frames = 0 if dataset == "dtu" else 3
+    too_large = "far larger than the scene|the surface is empty"  # farther than ScanNet++ is fused
+    for task in ("pose", "recon_unposed", "recon_posed")[: 1 if dataset == "dtu64" else 3]:
         code, output, errors = bench(
-            "pose", "--data", data, "--protocol", protocol, *settings[:3], tmp_path / protocol, *settings[4:]
+            *(task, "--data", f"{dataset}:{fake_data(dataset)}", "-m", "da3-nano", "--offline", "-o", tmp_path / "run"),
+            *("--resolution", 56, "--max-frames", frames, "--device", "cpu", "--format", "json"),
         )
-        assert (code, errors) == (0, [])
-        assert "da3-nano" in output
-        assert "mean over 1 of 1 scenes" in output or dataset == "dtu"
-        assert (tmp_path / protocol / "metric_results" / f"{dataset}_pose.json").is_file()
+        (table,) = [table for table in json.loads(output) if table["title"].startswith(f"da3-nano: {TITLES[task]}")]
+        status = [row["status"] for row in table["rows"][:-1]]
+        assert all(said == "ok" or re.search(too_large, said) for said in status), (task, status, errors)
+        assert code == (0 if set(status) == {"ok"} else 1)
+        assert task != "pose" or code == 0
+        assert (tmp_path / "run" / "metric_results" / f"{dataset}_{task}.json").is_file()
+
+
+@pytest.mark.parametrize("dataset", ["hiroom", "dtu64"])
+def test_compat_runs_with_a_model(dataset, nano, fake_data, tmp_path):
+    code, output, errors = bench(
+        *("pose", "--data", f"{dataset}:{fake_data(dataset)}", "-m", nano, "-o", tmp_path, "--protocol", "compat"),
+        *("--resolution", 56, "--max-frames", 3, "--device", "cpu"),
+    )
+    assert (code, errors) == (0, [])
+    assert "mean over 1 of 1 scenes" in output
 
 
 @pytest.mark.usefixtures("few_samples")
@@ -94,7 +112,7 @@ def test_runs_are_compared_with_plots(nano, tmp_path):
 
 def test_depth_of_single_pictures(nano, tmp_path):
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_sintel(tmp_path / "data")
+    fake_pictures.write_single_sintel(tmp_path / "data")
     code, output, _ = bench(
         *("depth", "--data", f"sintel:{tmp_path / 'data'}", "-m", nano, "-o", tmp_path / "run"),
         *("--resolution", 56, "--format", "csv", "--published"),

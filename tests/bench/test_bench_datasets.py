@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import fake_pictures
 import fake_sets
 import numpy as np
 import pytest
@@ -168,6 +169,46 @@ def test_missing_data_is_said_with_the_layout(name, removed, message, fake_data,
     assert "\n" not in str(refusal.value)
 
 
+BROKEN_SINGLE = [
+    # data set, what is removed, part of the refusal
+    ("kitti", "2011_09_26/2011_09_26_drive_0002_sync/image_02", "0000000000.png is missing, of which there is depth;"),
+    ("kitti", "2011_09_26_drive_0002_sync", "holds no pictures with depth; expected DATE/DRIVE"),
+    ("nyu", "splits.mat", "splits.mat is missing; expected nyu_depth_v2_labeled.mat and splits.mat"),
+    ("nyu", "nyu_depth_v2_labeled.mat", "nyu_depth_v2_labeled.mat is missing; expected"),
+    ("sintel", "training/depth/alley_1/frame_0002.dpt", "frame_0002.dpt is missing; expected training/final"),
+    ("sintel", "training/final", "holds no pictures with depth; expected training/final"),
+    ("diode", "val/indoors/scene_00001/scan_00001/a_depth_mask.npy", "a_depth_mask.npy is missing; expected val/"),
+    ("sunrgbd", "test.txt", "test.txt is missing; expected SENSOR"),
+    ("sunrgbd", "kv1/scene1/depth", "kv1/scene1/depth has no [*].png; expected SENSOR"),
+    ("moge", "Sintel/some/0001/meta.json", "meta.json is missing; expected BUNDLE"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "removed", "message"), BROKEN_SINGLE, ids=[f"{n}-{Path(r).name}" for n, r, _ in BROKEN_SINGLE]
+)
+def test_half_unpacked_pictures_are_said_with_the_layout(name, removed, message, tmp_path):
+    if name == "nyu":
+        pytest.importorskip("h5py")
+    fake_pictures.SINGLE[name](tmp_path)
+    path = tmp_path / removed
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ValueError, match=message) as refusal:
+        loaded(name, tmp_path, "depth")
+    assert "\n" not in str(refusal.value)
+
+
+def test_views_that_are_missing_are_said(tmp_path):
+    pytest.importorskip("pycolmap")
+    fake_sets.write_views(tmp_path, "Barn", [(54, 96)] * 3)
+    (tmp_path / "Barn" / "images" / "001.png").unlink()
+    with pytest.raises(ValueError, match=r"Barn/images lacks 1 of 3 pictures: 001.png"):
+        loaded("tanks_and_temples", tmp_path, "view_syn")
+    (tmp_path / "Barn" / "sparse" / "0" / "images.txt").unlink()
+    with pytest.raises(ValueError, match=r"the COLMAP model .*Barn/sparse/0 cannot be read"):
+        loaded("tanks_and_temples", tmp_path, "view_syn")
+
+
 def test_dtu_needs_its_reference_view(fake_data, tmp_path):
     root = copy_of(fake_data, "dtu", tmp_path)
     for number in (34, 35, 36):
@@ -200,11 +241,11 @@ def test_one_root_holds_the_published_folders(fake_data, tmp_path):
         open_benchmark(f"da3-bench:{tmp_path / 'eth3d'}", "pose", "sane")
 
 
-@pytest.mark.parametrize("name", fake_sets.SINGLE)
+@pytest.mark.parametrize("name", fake_pictures.SINGLE)
 def test_single_pictures_have_depth(name, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
-    fake_sets.SINGLE[name](tmp_path)
+    fake_pictures.SINGLE[name](tmp_path)
     reader = opened(name, tmp_path, task="depth")
     assert reader.tasks == ("depth",)
     for scene in map(reader.load, reader.scenes()):
@@ -216,17 +257,17 @@ def test_single_pictures_have_depth(name, tmp_path):
 
 
 def test_depth_is_decoded_as_published(tmp_path):
-    fake_sets.write_single_sunrgbd(tmp_path)
+    fake_pictures.write_single_sunrgbd(tmp_path)
     depth = single_pictures.read_sun_depth(tmp_path / "kv1" / "scene0" / "depth" / "a.png")
     assert depth[0, [0, -1]].tolist() == pytest.approx([0.5, 8.0])
-    fake_sets.write_single_kitti(tmp_path)
+    fake_pictures.write_single_kitti(tmp_path)
     frame = loaded("kitti", tmp_path, "depth").frames[0]
     assert frame.read_depth()[[0, -1], 0].tolist() == pytest.approx([90, 4], abs=1 / 256)
     assert frame.intrinsics.tolist() == [[721, 0, 609], [0, 721, 172], [0, 0, 1]]
 
 
 def test_a_cut_map_of_sintel_is_refused(tmp_path):
-    fake_sets.write_single_sintel(tmp_path)
+    fake_pictures.write_single_sintel(tmp_path)
     file = tmp_path / "training" / "depth" / "alley_1" / "frame_0001.dpt"
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(ValueError, match="no depth map of Sintel, or cut off"):

@@ -1,11 +1,12 @@
 import math
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
-from anyview.bench.metrics.images import LPIPS_WEIGHTS, lpips, lpips_lacks, psnr, ssim
+from anyview.bench.metrics.images import lpips, lpips_lacks, psnr, ssim
+from anyview.render.lpips import WEIGHTS as LPIPS_WEIGHTS
 
 
 def noise(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -74,7 +75,10 @@ def test_lpips_needs_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     with pytest.raises(ImportError, match="pip install lpips torchvision"):
         lpips(noise(16, 16), noise(16, 16))
-    assert lpips_lacks() == "LPIPS needs the packages lpips and torchvision: pip install lpips torchvision"
+    assert (
+        lpips_lacks()
+        == "LPIPS needs the packages lpips and torchvision, built for this torch: pip install lpips torchvision"
+    )
 
 
 class FakeDistance(torch.nn.Module):
@@ -101,3 +105,15 @@ def test_lpips_never_downloads(monkeypatch, tmp_path):
     assert lpips_lacks() is None
     assert lpips(dark, light) == pytest.approx(0.25)
     assert lpips(dark - 1, light) == pytest.approx(0.25)  # clipped to 0…1
+
+
+def test_a_torchvision_for_another_torch_is_said(monkeypatch):
+    """It raises a RuntimeError when it is imported, since its operators were not loaded."""
+
+    class Broken(ModuleType):
+        def __getattr__(self, name: str):
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setitem(sys.modules, "lpips", Broken("lpips"))
+    with pytest.raises(ImportError, match="lpips and torchvision, built for this torch"):
+        lpips(noise(16, 16), noise(16, 16))

@@ -110,6 +110,8 @@ def test_colmap_finds_the_cameras_of_a_room():
     scores = score_poses(torch.from_numpy(said.world_to_camera), cameras.world_to_camera)
     assert scores.auc_exact is not None
     assert scores.auc_exact[30] > 0.95
+    again = rival.answer(Question(pictures=shown))
+    assert np.array_equal(again.world_to_camera, said.world_to_camera)
 
 
 def test_colmap_says_when_it_finds_nothing():

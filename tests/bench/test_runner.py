@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import fake_sets
 import numpy as np
@@ -309,7 +308,6 @@ def test_a_killed_run_goes_on_where_it_was(rooms, tmp_path):
     script = """
 import sys, time
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from anyview.bench.options import BenchOptions
 from anyview.bench.results import RunFolder
 from anyview.bench.rivals.constant import Constant
@@ -368,45 +366,6 @@ def test_time_and_memory_are_kept(rooms, tmp_path):
         assert 0 < outcome.seconds < time.perf_counter() - started
         assert outcome.peak_bytes > 2**20
         assert outcome.frames == 4
-
-
-def test_a_cluster_gets_a_part_for_each_worker(monkeypatch):
-    """The calls that Ray gets, with a stand-in that does the work here."""
-    from anyview.bench.processes import run_on_cluster, shards
-
-    asked = {}
-
-    class TaskError(Exception):
-        cause = ValueError("the folder holds results of another model")
-
-    class Remote:
-        def __init__(self, work):
-            self.work = work
-
-        def remote(self, *arguments):
-            return lambda: self.work(*arguments)
-
-    stand_in = ModuleType("ray")
-    stand_in.is_initialized = lambda: "address" in asked
-    stand_in.init = lambda **options: asked.update(options)
-    stand_in.remote = lambda **options: asked.update(options) or Remote
-    stand_in.get = lambda promises: [promise() for promise in promises]
-    stand_in.exceptions = SimpleNamespace(RayTaskError=TaskError)
-    monkeypatch.setitem(sys.modules, "ray", stand_in)
-    assert run_on_cluster(lambda part, factor: part * factor, [(p, 2) for p in shards(2)], gpus=0.5) == [
-        "1/21/2",
-        "2/22/2",
-    ]
-    assert (asked["address"], asked["num_gpus"]) == ("auto", 0.5)
-
-    def lost(_: object) -> None:
-        raise TaskError("a traceback\nof many lines")
-
-    with pytest.raises(ValueError, match=r"^the folder holds results of another model$"):
-        run_on_cluster(lost, [("a",)], gpus=0.0)
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r'a run on a cluster needs ray: pip install "anyview\[cluster\]"'):
-        run_on_cluster(len, [("a",)], gpus=0.0)
 
 
 def test_blocks_are_counted_where_the_surface_is():

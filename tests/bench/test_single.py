@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-import fake_sets
+import fake_pictures
 import numpy as np
 import pytest
 import torch
@@ -13,7 +13,7 @@ from anyview.bench.options import BenchOptions
 from anyview.bench.results import RunFolder
 from anyview.bench.rivals.rival import Answer, Question
 from anyview.bench.runner import find_work, run
-from anyview.bench.single import FAMILIES, Rule, counted, rule_of, subsample
+from anyview.bench.single import FAMILIES, Rule, counted, one_per_cell, rule_of, subsample
 from anyview.bench.summary import means_of_parts
 from anyview.bench.tables import comparison, read_run
 
@@ -78,12 +78,12 @@ def scored(data: str, say, folder, **options):
     return work, run(work, model, chosen, RunFolder(folder))
 
 
-@pytest.mark.parametrize("name", [name for name in fake_sets.SINGLE if name != "eth3d"])
+@pytest.mark.parametrize("name", [name for name in fake_pictures.SINGLE if name not in ("eth3d", "moge")])
 def test_scaled_and_shifted_truth_scores_one(name, tmp_path):
     if name == "nyu":
         pytest.importorskip("h5py")
     (tmp_path / "data").mkdir()
-    fake_sets.SINGLE[name](tmp_path / "data")
+    fake_pictures.SINGLE[name](tmp_path / "data")
     for outcome in scored(f"{name}:{tmp_path / 'data'}", lambda depth: 3 * depth + 0.5, tmp_path / "run")[1]:
         assert outcome.reason is None
         assert outcome.metrics["delta1"] == 1
@@ -92,7 +92,7 @@ def test_scaled_and_shifted_truth_scores_one(name, tmp_path):
 
 def test_metric_protocols_align_nothing(tmp_path):
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_sunrgbd(tmp_path / "data")
+    fake_pictures.write_single_sunrgbd(tmp_path / "data")
     data = f"sunrgbd:{tmp_path / 'data'}"
     _, (outcome,) = scored(data, lambda depth: 1.1 * depth, tmp_path / "run", depth_protocol="unidepth-metric")
     # Predictions beyond the cap of 8 m are clamped to it, so that the farthest tenth is closer than 10 %.
@@ -102,7 +102,7 @@ def test_metric_protocols_align_nothing(tmp_path):
 
 def test_the_crop_of_kittis_benchmark_comes_before_the_model(tmp_path):
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_kitti(tmp_path / "data")
+    fake_pictures.write_single_kitti(tmp_path / "data")
     data = f"kitti:{tmp_path / 'data'}"
     work, (outcome,) = scored(data, lambda depth: depth, tmp_path / "run", depth_protocol="unidepth-metric")
     frame = work[0].scene.frames[0]
@@ -114,13 +114,13 @@ def test_the_crop_of_kittis_benchmark_comes_before_the_model(tmp_path):
 
 def test_families_name_published_sets_only():
     for family in FAMILIES.values():
-        assert set(family.rules) <= set(fake_sets.SINGLE)
+        assert set(family.rules) <= set(fake_pictures.SINGLE)
 
 
 def test_halves_of_diode_have_means_of_their_own(tmp_path):
     """Beside the mean over all; where one half counts alone, its mean is the mean."""
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_diode(tmp_path / "data")
+    fake_pictures.write_single_diode(tmp_path / "data")
     outcomes = scored(f"diode:{tmp_path / 'data'}", lambda depth: depth, tmp_path / "run", depth_protocol=MARIGOLD)[1]
     assert [outcome.scene.partition("/")[0] for outcome in outcomes] == ["indoors", "outdoor"]
     halves = means_of_parts([replace(outcomes[0], metrics={"delta1": 0.5}, pictures=({"delta1": 0.5},)), outcomes[1]])
@@ -136,7 +136,7 @@ def test_halves_of_diode_have_means_of_their_own(tmp_path):
 def test_zoedepths_protocol_averages_mirror_images(tmp_path):
     """What is wrong to the right in a picture is wrong to the left in its mirror image: 1 ± 0.2 becomes 1."""
     (tmp_path / "data").mkdir()
-    fake_sets.write_single_kitti(tmp_path / "data")
+    fake_pictures.write_single_kitti(tmp_path / "data")
     work = find_work([f"kitti:{tmp_path / 'data'}"], "depth", BenchOptions(depth_protocol="zoe-metric"))
     asked = []
 
@@ -178,7 +178,7 @@ def test_marigolds_protocol_fits_eth3d_at_a_subsample():
 
 
 def test_eigens_list_chooses_the_pictures_of_kitti(tmp_path):
-    fake_sets.write_single_kitti(tmp_path)
+    fake_pictures.write_single_kitti(tmp_path)
     drive = "2011_09_26/2011_09_26_drive_0002_sync"
     data = f"kitti:{tmp_path}"
     for line in (f"{drive}/image_02/data/0000000001.png {drive} 721.5", f"{drive} 1 l", f"{drive} 0000000001 l"):
@@ -188,3 +188,57 @@ def test_eigens_list_chooses_the_pictures_of_kitti(tmp_path):
     (tmp_path / "eigen_test.txt").write_text("what is this\n")
     with pytest.raises(ValueError, match=r"eigen_test.txt: expected DATE/DRIVE/image_02/data/ID.png or DATE/DRIVE ID"):
         find_work([data], "depth", BenchOptions())
+
+
+def test_moges_bundles_are_decoded(tmp_path):
+    fake_pictures.write_single_moge(tmp_path)
+    (nyu, sintel) = find_work([f"moge:{tmp_path}"], "depth", BenchOptions(depth_protocol="moge"))
+    assert (nyu.scene.name, sintel.scene.name) == ("NYUv2/0000", "Sintel/0000")
+    (frame,) = nyu.scene.frames
+    assert frame.name == "NYUv2/some/0001"
+    assert frame.intrinsics.tolist() == pytest.approx(np.array([[57.6, 0, 32], [0, 57.6, 24], [0, 0, 1]]))
+    depth = frame.read_depth()
+    assert not depth[:2].any()
+    assert depth[5].tolist() == pytest.approx(np.linspace(2, 8, 64), rel=1e-4)
+    with pytest.raises(ValueError, match="the depth protocol da2-rel has no rule for moge; it has for kitti"):
+        find_work([f"moge:{tmp_path}"], "depth", BenchOptions())
+    (tmp_path / "Sintel" / "some" / "0001" / "meta.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"meta.json: expected 3×3 intrinsics"):
+        find_work([f"moge:{tmp_path}"], "depth", BenchOptions(depth_protocol="moge"))
+
+
+def test_moges_protocol_fits_depth_robustly_and_disparity_beside_it(tmp_path):
+    """An outlier does not disturb the robust fit; scaled and shifted depth is no scaled and shifted disparity."""
+
+    def say(depth: np.ndarray) -> np.ndarray:
+        said = 3 * depth + 0.5
+        said[20:24, :8] = 40
+        return said
+
+    (tmp_path / "data").mkdir()
+    fake_pictures.write_single_moge(tmp_path / "data")
+    _, outcomes = scored(f"moge:{tmp_path / 'data'}", say, tmp_path / "run", depth_protocol="moge")
+    share = 1 - 4 * 8 / (46 * 64)
+    for outcome in outcomes:
+        assert outcome.metrics["delta1"] == pytest.approx(share, abs=1e-3)
+        assert outcome.metrics["abs_rel_disparity"] > 0.01
+    assert [mean.dataset for mean in means_of_parts(outcomes)] == ["moge NYUv2", "moge Sintel"]
+
+
+def test_far_truth_is_judged_by_the_near():
+    """The nearest hundredth is at 1: what is farther than 1000 does not count."""
+    truth = np.full((10, 20), 1.0)
+    truth[0, :3] = (999, 1001, 5000)
+    inside = counted(truth, rule_of("moge", "moge"))
+    assert inside[0, :4].tolist() == [True, False, False, True]
+
+
+def test_every_cell_gives_its_middle_pixel():
+    valid = np.ones((8, 12), bool)
+    taken = one_per_cell(valid, 4)  # cells of 2 × 3: the middle column, and the first of two equal rows
+    assert np.argwhere(taken)[:4].tolist() == [[0, 1], [0, 4], [0, 7], [0, 10]]
+    assert taken.sum() == 16
+    valid[:2, :2] = False
+    assert np.argwhere(one_per_cell(valid, 4))[0].tolist() == [0, 2]
+    valid[:2, :3] = False
+    assert one_per_cell(valid, 4).sum() == 15

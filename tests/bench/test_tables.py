@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from anyview.bench.plots import draw_bars, draw_curves, nice_ticks, worst_first, write_plots
 from anyview.bench.published import ROWS, published_rows
 from anyview.bench.results import Outcome
-from anyview.bench.tables import Run, comparison, render, scenes
+from anyview.bench.tables import Run, comparison, render, scenes, side_by_side
 
 GIB = 2**30
 
@@ -173,3 +174,34 @@ def test_curves_lie_where_their_values_are():
     blue = (np.abs(image - [0x1F, 0x77, 0xB4]).sum(-1) < 150).sum(1)[: HEIGHT - BOTTOM]
     middle = (TOP + HEIGHT - BOTTOM) / 2
     assert abs(int(blue.argmax()) - middle) <= 2
+
+
+def test_scenes_of_runs_stand_beside_each_other():
+    ours, colmap = runs()
+    (table,) = side_by_side([ours, colmap])
+    assert table.columns == ("data set", "metric", "scene", "frames", "ours", "colmap")
+    said = {row[2].text: [cell.text for cell in row[4:]] for row in table.rows}
+    assert said == {
+        "courtyard": ["0.8000", "0.9000"],
+        "relief": ["0.6000", "0.8000"],
+        "pipes": ["failed", "not run"],
+        "chess": ["0.5000", "not run"],
+    }
+    assert side_by_side([ours]) == []
+    other = Run("fused", "sane", (outcome("eth3d", "courtyard", 0.7, task="recon_posed"),))
+    assert side_by_side([ours, other]) == []  # no task that both have
+    (poses, _) = comparison([ours, other])
+    assert {row[0].text for row in poses.rows} == {"ours"}
+
+
+def test_worst_scenes_are_shown_as_their_own_run_saw_them(tmp_path):
+    asked = []
+    write_plots(runs(), tmp_path, lambda number, scene: asked.append((number, scene.task, scene.scene)))
+    assert (0, "pose", "pipes") in asked
+    assert {entry for entry in asked if entry[0] == 1} == {(1, "pose", "courtyard"), (1, "pose", "relief")}
+
+
+def test_what_all_scenes_have_in_common_is_said_once():
+    first, second = (replace(outcome("eth3d", name, 0.5), notes=("no LPIPS",)) for name in "ab")
+    (table,) = scenes(Run("ours", "sane", (first, replace(second, notes=("no LPIPS", "one left out")))))
+    assert table.notes == ("all scenes: no LPIPS", "b: one left out")

@@ -16,7 +16,7 @@ from anyview.bench.baselines import nearest_views
 from anyview.bench.datasets.catalog import open_benchmark
 from anyview.bench.datasets.scene import BenchFrame, BenchScene
 from anyview.bench.datasets.view_synthesis import MEGADEPTH_SCENES, TANKS_SCENES
-from anyview.bench.metrics.images import LPIPS_WEIGHTS, psnr
+from anyview.bench.metrics.images import psnr
 from anyview.bench.options import BenchOptions
 from anyview.bench.predicting import question_of
 from anyview.bench.results import Outcome, RunFolder
@@ -30,6 +30,7 @@ from anyview.bench.tables import Run, comparison
 from anyview.images.colmap import find_models, list_colmap, read_colmap
 from anyview.images.transforms import list_transforms, read_transforms
 from anyview.model.checkpoint import save
+from anyview.render.lpips import WEIGHTS
 from anyview.types import Cameras, Prediction
 from box_room import render_room, room_cameras
 from filled import filled
@@ -339,7 +340,9 @@ def test_lpips_is_a_column_where_it_can_be_computed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     (without,) = run(work, NearestView(), BenchOptions(), RunFolder(tmp_path / "without"))
     assert set(without.metrics) == {"psnr", "ssim"}
-    assert without.notes == ("LPIPS needs the packages lpips and torchvision: pip install lpips torchvision",)
+    assert without.notes == (
+        "LPIPS needs the packages lpips and torchvision, built for this torch: pip install lpips torchvision",
+    )
 
     class Distance(torch.nn.Module):
         def __init__(self, net: str, verbose: bool) -> None:
@@ -351,7 +354,7 @@ def test_lpips_is_a_column_where_it_can_be_computed(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Distance))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / LPIPS_WEIGHTS).touch()
+    (tmp_path / "checkpoints" / WEIGHTS).touch()
     (one,) = run(work, Truth(work, brighter=0), BenchOptions(), RunFolder(tmp_path / "with"))
     assert one.metrics["lpips"] == 0
     assert one.notes == ()

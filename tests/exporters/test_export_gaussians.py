@@ -190,13 +190,13 @@ def test_one_view_of_odd_size_makes_a_video(room, tmp_path):
     assert np.abs(frames[24][:, :32].astype(int) - frames[0][:, :32]).mean() > 1
 
 
-@pytest.mark.parametrize("name", ["gaussians_ply", "splat", "gaussians_video"])
+@pytest.mark.parametrize("name", ["gaussians_ply", "splat", "spz", "gaussians_video"])
 def test_asking_for_one_never_makes_another(splatted, tmp_path, name):
     paths = export(splatted, tmp_path / name, name)[name]
     assert [*(tmp_path / name).iterdir()] == paths
 
 
-@pytest.mark.parametrize("name", ["gaussians_ply", "splat", "gaussians_video"])
+@pytest.mark.parametrize("name", ["gaussians_ply", "splat", "spz", "gaussians_video"])
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [

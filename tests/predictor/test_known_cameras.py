@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from anyview.geometry.camera import pixel_centers, unproject_pixels
-from anyview.geometry.pose import matrix_from_quaternion_xyzw, normalize_poses, rigid_inverse, rigid_transform
-from anyview.images.preprocess import normalize
+from anyview.geometry.pose import matrix_from_quaternion_xyzw, rigid_inverse, rigid_transform
 from anyview.options import PredictOptions
 from anyview.predictor import DepthAnything3
 from anyview.types import Cameras, Picture, Prediction, Scene
@@ -146,24 +145,34 @@ def without_offsets(name: str) -> DepthAnything3:
     return DepthAnything3(network, name, device="cpu")
 
 
+@pytest.mark.parametrize("pose_frame", ["input", "predicted"])
 @pytest.mark.parametrize("layout", CENTERS)
 @pytest.mark.parametrize("name", ["gaussian", "nested"])
-def test_gaussians_lie_at_the_depth_of_their_pixels(name, layout, assert_close):
-    """On rays of the predicted cameras, as far along them as depth says (network.md, section 13), scaled alike."""
+def test_gaussians_lie_at_the_depth_of_their_pixels(name, layout, pose_frame, assert_close):
+    """On rays of the cameras that come back, as far along them as the depth that comes back says (network.md, 13)."""
     model, given = without_offsets(name), cameras_at(CENTERS[layout])
     images = [picture(index) for index in range(len(given))]
-    options = PredictOptions(resolution=56, gaussians=True, pose_frame="predicted")
+    options = PredictOptions(resolution=56, gaussians=True, pose_frame=pose_frame)
     prediction = model.predict(images, given, options=options)
+    expected = along_rays(prediction.cameras, prediction.depth)
+    assert_close(prediction.gaussians.means, expected, 1e-4, reason="two ways through the scales")
 
-    normalized = Cameras(normalize_poses(given.world_to_camera)[None], prediction.cameras.intrinsics[None])
-    with torch.inference_mode():
-        known = {"intrinsics": normalized.intrinsics} if name == "nested" else {}
-        output = model.network(normalize(prediction.images)[None], normalized, **known)
-    poses = output.cameras.world_to_camera[0]
-    rays = unproject_pixels(pixel_centers(42, 56).flatten(0, 1), output.cameras.intrinsics[0])
-    along = rays / rays.norm(dim=-1, keepdim=True) * prediction.depth.flatten(1)[..., None]
-    expected = (along - poses[:, None, :3, 3]) @ poses[:, :3, :3]
-    assert_close(prediction.gaussians.means, expected.flatten(0, 1), 1e-4, reason="two ways through the scales")
+
+@pytest.mark.parametrize("name", ["gaussian", "nested"])
+def test_the_network_s_own_frame_has_gaussians_before_its_own_cameras(name, assert_close):
+    model, given = without_offsets(name), cameras_at(CENTERS["four views"])
+    options = PredictOptions(resolution=56, gaussians=True, pose_frame="network")
+    prediction = model.predict([picture(index) for index in range(4)], given, options=options)
+    expected = along_rays(prediction.cameras, prediction.depth)
+    assert_close(prediction.gaussians.means, expected, 1e-4, reason="two ways through the scales")
+
+
+def along_rays(cameras: Cameras, depth: torch.Tensor) -> torch.Tensor:
+    """World points as far along the pixels' rays as depth says, view by view."""
+    rays = unproject_pixels(pixel_centers(*depth.shape[1:]).flatten(0, 1), cameras.intrinsics)
+    along = rays / rays.norm(dim=-1, keepdim=True) * depth.flatten(1)[..., None]
+    poses = cameras.world_to_camera
+    return ((along - poses[:, None, :3, 3]) @ poses[:, :3, :3]).flatten(0, 1)
 
 
 def test_scenes_bring_their_cameras():

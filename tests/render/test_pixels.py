@@ -9,7 +9,7 @@ from anyview.geometry.alignment import Similarity
 from anyview.geometry.gaussians import covariances
 from anyview.geometry.pose import matrix_from_quaternion_xyzw
 from anyview.options import GaussianOptions
-from anyview.render.pixels import OPACITY, SIZE, THICKNESS, pixel_gaussians
+from anyview.render.pixels import COLOR_ROUNDS, OPACITY, SIZE, THICKNESS, pixel_gaussians
 from anyview.render.rasterize import RenderedViews, rasterize
 from anyview.render.scene import scene_gaussians
 from anyview.synth.dataset import scene_at
@@ -67,7 +67,8 @@ def test_one_pixel_by_hand(assert_close):
     """The wall z = 2, straight ahead: a disc in it, as large as the pixel's picture on the wall."""
     camera = Cameras(torch.eye(4)[None], torch.tensor([[[10.0, 0, 1.5], [0, 10, 1.5], [0, 0, 1]]]))
     image = torch.full((1, 3, 3, 3), 51, dtype=torch.uint8)
-    gaussians = pixel_gaussians(image, torch.full((1, 3, 3), 2.0), camera, torch.ones(1, 3, 3, dtype=torch.bool))
+    depth, valid = torch.full((1, 3, 3), 2.0), torch.ones(1, 3, 3, dtype=torch.bool)
+    gaussians = pixel_gaussians(image, depth, camera, valid, color_rounds=0)
     assert_close(gaussians.means[4], torch.tensor([0.0, 0, 2]))
     assert_close(gaussians.means[5], torch.tensor([0.2, 0, 2]))
     size = SIZE * 2 / 10
@@ -87,6 +88,25 @@ def test_a_slanted_pixel_is_stretched_along_the_slope(assert_close):
     along = torch.tensor([1.0, 0, 1]) / 2**0.5
     spread = along @ covariances(gaussians)[4] @ along
     assert_close(spread.sqrt(), torch.tensor(size * 2**0.5), 1e-3, reason="normals come from differences of depth")
+
+
+def test_colours_are_corrected_where_they_are_in_sight(room):
+    """Pictures come back better, also from elsewhere; what a wrong depth hides keeps its colour."""
+    images, depth, cameras = room.images, room.depth, room.cameras
+    plain, corrected = (
+        pixel_gaussians(images, depth, cameras, depth > 0, color_rounds=rounds) for rounds in (0, COLOR_ROUNDS)
+    )
+    before, after = (psnr(rasterize(g, cameras, *depth.shape[1:]).color, images) for g in (plain, corrected))
+    assert after > before + 1
+    wrong = depth.clone()
+    wrong[1] *= 0.5  # the second view's pixels float before the first view's
+    hidden = pixel_gaussians(images, wrong, cameras, depth > 0)
+    count = int((depth[0] > 0).sum())
+    seen = rasterize(hidden, cameras[:1], *depth.shape[1:])
+    covered = (seen.depth[0] < 0.9 * depth[0])[depth[0] > 0]
+    assert covered.float().mean() > 0.3
+    moved = (hidden.harmonics - plain.harmonics)[:count, :, 0].abs().amax(-1)
+    assert moved[covered].mean() < 0.2 * moved[~covered].mean()
 
 
 def test_masked_pixels_make_none_and_sky_does(room):

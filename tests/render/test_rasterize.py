@@ -155,15 +155,17 @@ def test_views_do_not_influence_each_other(random_gaussians, random_views):
     assert torch.equal(all_views.color[1:2], rasterize(gaussians, cameras[1:2], HEIGHT, WIDTH).color)
 
 
+@pytest.mark.parametrize("side", [3, 4, 8])
 @pytest.mark.parametrize(("pairs", "splats", "values"), [(1, 7, 64), (50, 16, 1 << 12), (1 << 22, 1000, 1 << 20)])
 def test_how_work_is_cut_makes_no_difference(
-    pairs, splats, values, monkeypatch, random_gaussians, random_views, assert_close
+    pairs, splats, values, side, monkeypatch, random_gaussians, random_views, assert_close
 ):
     seen = splat(random_gaussians(300), random_views(1, HEIGHT, WIDTH)[0], HEIGHT, WIDTH)
     expected = composite(seen, HEIGHT, WIDTH)
     monkeypatch.setattr(anyview.render.tiles, "_PAIRS_AT_ONCE", pairs)
     monkeypatch.setattr(anyview.render.tiles, "_SPLATS_AT_ONCE", splats)
     monkeypatch.setattr(anyview.render.tiles, "_VALUES_AT_ONCE", {"cpu": values})
+    monkeypatch.setattr(anyview.render.tiles, "_SIDES", (side, side))
     for actual, wanted in zip(composite(seen, HEIGHT, WIDTH), expected, strict=True):
         assert_close(actual, wanted)
 

@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from filled import filled
 
 from anyview.cli import main
 from anyview.model.checkpoint import save
@@ -15,6 +14,7 @@ from anyview.serve.folders import Folders
 from anyview.serve.models import describe_models, offered_models
 from anyview.serve.options import ServeOptions
 from anyview.serve.requests import NOT_FROM_OUTSIDE, options_defaults, options_schema, parse_request
+from filled import filled
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -49,7 +49,7 @@ def start_on_held_worker(server: Running, photo: Path) -> tuple[str, int]:
 def assert_clean(server: Running) -> None:
     """After a sweep there is nothing of uploads, inputs, and half a result."""
     service = server.service
-    service.sweeper.sweep()
+    service.sweeper.sweep(at_once=True)
     assert list(service.folders.uploads.iterdir()) == []
     for job in service.store.jobs():
         folder = service.folders.job(job.id)
@@ -306,6 +306,15 @@ def test_a_worker_that_cannot_write_fails_its_job(live: Running, photo: Path):
     assert failed["state"] == "failed"
     assert str(folder) not in json.dumps(failed)
     folder.unlink()
+
+
+def test_a_refusal_reaches_a_client_that_is_still_sending(live: Running, tmp_path: Path):
+    """A connection that is closed with data on its way is reset, and what was said on it lost."""
+    page = tmp_path / "page.png"
+    page.write_bytes(b"<html>" + bytes(4_000_000))
+    with pytest.raises(ServerError, match=r"page\.png is neither a picture") as refusal:
+        live.client.submit([page])
+    assert refusal.value.status == 415
 
 
 def test_header_lines_have_a_limit(live: Running):

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serving import MakeApp, picture, service_of
 
+from anyview.serve.folders import list_files
 from anyview.serve.jobs import MOST_ATTEMPTS, JobStore, QueueFull, StoredFile
 from anyview.serve.turns import fair_order
 
@@ -74,7 +75,8 @@ def test_a_full_queue_takes_no_more(store: JobStore):
 
 def test_a_job_comes_back_as_it_was_from_the_file(tmp_path):
     first = JobStore(tmp_path / "jobs.sqlite3")
-    job = first.add("anna", "tiny", '{"formats": ["glb"]}', names=["a.png", "b.png"], example=None)
+    request = '{"formats": ["glb"]}'
+    job = first.add("anna", "tiny", request, formats=["glb"], names=["a.png", "b.png"])
     first.take(0.0)
     first.progress(job.id, "predicting", 0.5)
     first.share(job.id, "hash")
@@ -84,7 +86,8 @@ def test_a_job_comes_back_as_it_was_from_the_file(tmp_path):
     second = JobStore(tmp_path / "jobs.sqlite3")
     assert second.get(job.id) == second.shared("hash") == ended
     assert ended is not None
-    assert ended.names == ("a.png", "b.png")
+    assert (ended.formats, ended.names) == (("glb",), ("a.png", "b.png"))
+    assert second.request(job.id) == request
     assert ended.files == (StoredFile("view/ü.bin", 7, "image/png"),)
     assert (ended.state, ended.stage, ended.progress) == ("done", "done", 1.0)
     second.remove(job.id)
@@ -205,9 +208,11 @@ def test_expired_and_surplus_results_are_swept_the_oldest_first(make_app: MakeAp
     for id, keep_s in zip(ids, (-1.0, 60.0, 60.0, 60.0), strict=True):
         service.folders.result(id).mkdir(parents=True)
         (service.folders.result(id) / "scene.glb").write_bytes(bytes(12_000))
-        service.store.finish(id, "done", keep_s=keep_s)
+        service.store.finish(id, "done", keep_s=keep_s, files=list(list_files(service.folders.result(id))))
     service.sweeper.sweep()
     assert [job["id"] for job in client.get("/v1/jobs").json()["jobs"]] == [ids[3], ids[2]]
+    assert len(list(service.folders.jobs.iterdir())) == 4  # for who had asked for a file before
+    service.sweeper.sweep()
     assert {folder.name for folder in service.folders.jobs.iterdir()} == {ids[3], ids[2]}
     assert service.sweeper.disk_bytes == 24_000
 
@@ -222,7 +227,7 @@ def test_what_belongs_to_nobody_is_swept(make_app: MakeApp):
         folder.mkdir()
         (folder / "0000.part").write_bytes(b"x")
     service.sweeper.active_uploads.add("c")
-    service.sweeper.sweep()
+    service.sweeper.sweep(at_once=True)
     assert not any(folder.exists() for folder in orphans)
     assert active.is_dir()
     assert service.folders.inputs(waiting).is_dir()

@@ -96,6 +96,17 @@ def test_a_stream_of_pictures_runs_through(model, room):
             assert window.cameras.world_to_camera.isfinite().all()
 
 
+def test_a_way_back_is_looked_into_with_the_network(model):
+    """Its tokens find the place, and both ends are predicted together; random weights may believe it or not."""
+    pictures = list(render_room(room_cameras(14, 42, 56), 42, 56)[0].numpy())
+    options = StreamOptions(window=4, overlap=2, resolution=56, keyframe_change=0.0, loop_gap=8, loop_views=2)
+    with stream(model, pictures + pictures[::-1][1:], options) as run:
+        assert sum(map(len, run)) == 27
+        assert run.report.loop_candidates > 0
+        for first, second in ((edge.first, edge.second) for edge in run.scene.loops):
+            assert second - first > 2
+
+
 def test_pictures_are_brought_to_what_the_model_is_made_for(model, room):
     _, pictures = room
     assert model.network.config.resolution == 112

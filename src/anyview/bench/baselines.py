@@ -62,11 +62,11 @@ def _draw(
     summed = colors.new_zeros(height * width + 1, 3).index_add_(0, place, weight[:, None] * colors.repeat(4, 1))[:-1]
     seen = total > 0
     drawn = torch.where(seen[:, None], summed / total.clamp(min=1e-12)[:, None], 0)
-    filled = _fill(drawn.view(height, width, 3), seen.view(height, width))
+    filled = fill_from_beside(drawn.view(height, width, 3), seen.view(height, width))
     return filled.round().clamp(0, 255).byte()
 
 
-def _fill(
+def fill_from_beside(
     picture: Float[Tensor, "height width 3"], known: Bool[Tensor, "height width"]
 ) -> Float[Tensor, "height width 3"]:
     """Give unknown pixels the mean of their known neighbours, ring by ring; all stay black where none is known."""

@@ -117,11 +117,8 @@ def draw(folders: Sequence[Path], output: Path) -> list[Path]:
     """Draw the plots of runs into a folder."""
     runs = [read_run(folder) for folder in folders]
 
-    def preview(dataset: str, scene: str) -> UInt8[np.ndarray, "height width 3"] | None:
-        files = [
-            RunFolder(folder).preview(dataset, scene, part) for folder in folders for part in set(PASS_OF.values())
-        ]
-        found = next((file for file in sorted(files) if file.is_file()), None)
-        return None if found is None else np.asarray(Image.open(found).convert("RGB"))
+    def preview(number: int, outcome: Outcome) -> UInt8[np.ndarray, "height width 3"] | None:
+        file = RunFolder(folders[number]).preview(outcome.dataset, outcome.scene, PASS_OF[outcome.task])
+        return np.asarray(Image.open(file).convert("RGB")) if file.is_file() else None
 
     return write_plots(runs, output, preview)

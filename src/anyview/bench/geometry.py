@@ -31,6 +31,8 @@ from anyview.types import Placement
 
 ALLOCATION_STEP, BLOCK_SIDE, VOXEL_BYTES = 4, 16, 48
 """Of Open3D's volume: every fourth pixel gives space to blocks of 16³ voxels of 48 bytes."""
+LARGEST_SHARE = 0.5
+"""Of the available memory that a volume may take: others work beside it, and Open3D's tables grow in leaps."""
 GIB = 2**30
 CURVE_STEPS, CURVE_END = 40, 2.0
 """F-scores are kept for plots at so many thresholds, up to so many times the one that counts."""
@@ -70,11 +72,12 @@ def fuse_surface(scene: BenchScene, stored: Stored, posed: bool, protocol: Proto
     assert scene.read_recipe is not None
     recipe = scene.read_recipe()
     aligned = _align(scene, stored, protocol)
-    volume = Tsdf(recipe.voxel_size, recipe.truncation, recipe.largest_depth)
     blocks: set[bytes] = set()
     for depth, matrix, pose in _views(scene, stored, aligned, recipe, posed, protocol):
         blocks |= touched_blocks(depth, matrix, pose, recipe)
         _check_memory(len(blocks), recipe)
+    volume = Tsdf(recipe.voxel_size, recipe.truncation, recipe.largest_depth)
+    for depth, matrix, pose in _views(scene, stored, aligned, recipe, posed, protocol):
         volume.integrate(depth, matrix, pose)
     mesh = volume.mesh()
     if len(mesh.faces) == 0:
@@ -106,10 +109,10 @@ def _check_memory(blocks: int, recipe: TsdfRecipe) -> None:
     """Refuse to fuse what would not fit: a wrong scale makes a room as large as a town, in voxels of a centimetre."""
     layers = 1 + 2 * recipe.truncation / (BLOCK_SIDE * recipe.voxel_size)
     needed, available = blocks * layers * BLOCK_SIDE**3 * VOXEL_BYTES, available_memory(torch.device("cpu"))
-    if available is not None and needed > available:
+    if available is not None and needed > LARGEST_SHARE * available:
         raise ValueError(
-            f"fusing needs about {needed / GIB:.1f} GiB and {available / GIB:.1f} GiB are available: the aligned depth "
-            "is far larger than the scene"
+            f"fusing needs more than {LARGEST_SHARE * available / GIB:.1f} GiB, {LARGEST_SHARE:.0%} of what is "
+            "available: the aligned depth is far larger than the scene"
         )
 
 

@@ -20,7 +20,7 @@ PASS_OF: dict[Task, Pass] = {
 }
 TableFormat = Literal["text", "markdown", "json", "csv", "latex"]
 Recompute = Literal["nothing", "corrupt", "scores", "everything"]
-DepthProtocol = Literal["da2-rel", "marigold-affine", "zoe-metric", "unidepth-metric"]
+DepthProtocol = Literal["da2-rel", "marigold-affine", "moge", "zoe-metric", "unidepth-metric"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -181,9 +181,9 @@ def draw_worst(
 def write_plots(
     runs: Sequence[Run],
     folder: Path,
-    first_picture: Callable[[str, str], UInt8[np.ndarray, "height width 3"] | None] = lambda *_: None,
+    first_picture: Callable[[int, Outcome], UInt8[np.ndarray, "height width 3"] | None] = lambda *_: None,
 ) -> list[Path]:
-    """Draw all that the runs' scores allow into a folder; ``first_picture`` finds that of (data set, scene)."""
+    """Draw all that the runs' scores allow into a folder; ``first_picture`` finds that of a run's scene, by number."""
     drawn: dict[str, Image.Image] = {}
     for task, dataset in dict.fromkeys((o.task, o.dataset) for run in runs for o in run.outcomes):
         chosen = {run: [o for o in run.outcomes if (o.task, o.dataset) == (task, dataset)] for run in runs}
@@ -199,7 +199,7 @@ def write_plots(
             drawn[f"{stem}_scenes"] = draw_bars(f"{title}: {metric}", _groups(chosen, metric), [r.name for r in runs])
             for number, run in enumerate(runs):
                 entries = [
-                    (outcome.scene, _said(outcome, metric), first_picture(dataset, outcome.scene))
+                    (outcome.scene, _said(outcome, metric), first_picture(number, outcome))
                     for outcome in worst_first(chosen[run], metric)[:WORST]
                 ]
                 if entries:

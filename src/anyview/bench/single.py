@@ -1,6 +1,7 @@
 """Protocols of single-picture depth: crops, ranges and alignments (benchmark 3.2 and 3.3)."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ BENCHMARK_CROP = (352, 1216)
 """(height, width) that KITTI's benchmark cuts pictures to: the bottom, in the middle."""
 
 
+ROBUST_CELLS = 64
+"""Rows and columns of cells that MoGe's alignment takes a pixel from."""
+
+
 @dataclass(frozen=True)
 class Rule:
     """What counts of a data set."""
@@ -34,6 +39,8 @@ class Rule:
     """Beginning of the names of scenes that count."""
     fit_side: int | None = None
     """Scale and shift are fitted at a nearest subsample of at most so many pixels a side; None: at all pixels."""
+    largest_spread: float | None = None
+    """Truth farther than this many times its nearest hundredth does not count; None: all does."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,9 @@ class Family:
     """Whether scale and shift are fitted: of depth, or of disparity for models that predict that."""
     align_corners: bool = False
     """How predictions are brought to the size of the truth."""
+    robust: bool = False
+    """Fit by least absolute relative errors at a pixel of each cell of `ROBUST_CELLS`, and least squares of disparity
+    beside it, in columns of their own."""
     mirrored: bool = False
     """Average what a model says of a picture and of its mirror image."""
 
@@ -70,6 +80,7 @@ FAMILIES: dict[DepthProtocol, Family] = {
         },
         aligned=True,
     ),
+    "moge": Family({"moge": Rule(1e-3, float("inf"), largest_spread=1000.0)}, aligned=True, robust=True),
     "zoe-metric": Family(
         {
             "kitti": Rule(1e-3, 80.0, "garg", benchmark_crop=True),
@@ -94,7 +105,7 @@ FAMILIES: dict[DepthProtocol, Family] = {
 }
 OWN_RULE = Rule(1e-3, float("inf"))
 """For data sets that no publication has a rule for: a user's own, and synthetic ones."""
-PUBLISHED = ("kitti", "nyu", "sintel", "eth3d", "diode", "sunrgbd")
+PUBLISHED = ("kitti", "nyu", "sintel", "eth3d", "diode", "sunrgbd", "moge")
 
 
 def rule_of(dataset: str, protocol: DepthProtocol) -> Rule:
@@ -149,7 +160,10 @@ def counted(truth: Float[np.ndarray, "height width"], rule: Rule) -> Bool[np.nda
     else:
         top, bottom, left, right = GARG if rule.crop == "garg" else EIGEN
         inside[int(top * height) : int(bottom * height), int(left * width) : int(right * width)] = True
-    return inside & np.isfinite(truth) & (truth > rule.nearest) & (truth < rule.farthest)
+    inside &= np.isfinite(truth) & (truth > rule.nearest) & (truth < rule.farthest)
+    if rule.largest_spread is not None and inside.any():
+        inside &= truth <= rule.largest_spread * np.quantile(truth[inside], 0.01)
+    return inside
 
 
 def subsample(valid: Bool[np.ndarray, "height width"], longest: int | None) -> Bool[np.ndarray, "height width"]:
@@ -161,6 +175,20 @@ def subsample(valid: Bool[np.ndarray, "height width"], longest: int | None) -> B
     taken = np.zeros(valid.shape, bool)
     taken[np.ix_(rows, columns)] = True
     return valid & taken
+
+
+def one_per_cell(valid: Bool[np.ndarray, "height width"], cells: int) -> Bool[np.ndarray, "height width"]:
+    """Keep, of a grid of ``cells`` × ``cells``, the pixel of every cell that is nearest to the cell's middle."""
+    (height, width), (rows, columns) = valid.shape, np.nonzero(valid)
+    places = [(index + 0.5) * cells / side for index, side in ((rows, height), (columns, width))]
+    down, across = (place.astype(int) for place in places)
+    apart = (places[0] - down - 0.5) ** 2 + (places[1] - across - 0.5) ** 2
+    cell = down * cells + across
+    order = np.lexsort((apart, cell))
+    first = order[np.unique(cell[order], return_index=True)[1]]
+    taken = np.zeros(valid.shape, bool)
+    taken[rows[first], columns[first]] = True
+    return taken
 
 
 def score_pictures(scene: BenchScene, stored: Stored, protocol: DepthProtocol) -> list[dict[str, float]]:
@@ -185,23 +213,35 @@ def score_pictures(scene: BenchScene, stored: Stored, protocol: DepthProtocol) -
             mode="bilinear",
             align_corners=family.align_corners,
         )[0, 0]
-        alignment: DepthAlignment = "none"
-        if family.aligned:
-            alignment = "affine_disparity" if stored.disparity else "affine_depth"
         if stored.disparity:
             predicted = 1 / predicted.clamp(min=1e-12)
-        measured = score_depth(
-            predicted,
-            torch.from_numpy(truth.astype(np.float64)),
-            torch.from_numpy(valid),
-            alignment,
-            rule.nearest,
-            rule.farthest,
-            fitted=torch.from_numpy(subsample(valid, rule.fit_side)),
-        )
-        scores.append(asdict(measured))
+        scores.append(_score(predicted, truth, valid, family, rule, stored.disparity))
     if not scores:
         raise ValueError("no picture has truth that counts")
+    return scores
+
+
+def _score(
+    predicted: Float[torch.Tensor, "height width"],
+    truth: Float[np.ndarray, "height width"],
+    valid: Bool[np.ndarray, "height width"],
+    family: Family,
+    rule: Rule,
+    is_disparity: bool,
+) -> dict[str, float]:
+    alignment: DepthAlignment = "none"
+    if family.robust:
+        alignment = "affine_depth_l1"
+    elif family.aligned:
+        alignment = "affine_disparity" if is_disparity else "affine_depth"
+    fitted = one_per_cell(valid, ROBUST_CELLS) if family.robust else subsample(valid, rule.fit_side)
+    g, counts = torch.from_numpy(truth.astype(np.float64)), torch.from_numpy(valid)
+    score = partial(score_depth, predicted, g, counts, nearest=rule.nearest, farthest=rule.farthest)
+    scores = asdict(score(alignment=alignment, fitted=torch.from_numpy(fitted)))
+    if family.robust:
+        floor = 1 / float(truth[valid].max())
+        beside = asdict(score(alignment="affine_disparity", smallest_disparity=floor))
+        scores |= {f"{name}_disparity": value for name, value in beside.items()}
     return scores
 
 

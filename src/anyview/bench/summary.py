@@ -10,7 +10,7 @@ from anyview.bench.options import BenchOptions, Task
 from anyview.bench.results import Outcome, RunFolder, write_json
 from anyview.bench.single import mean_scores
 
-PARTED = ("diode",)
+PARTED = ("diode", "moge")
 """Data sets whose scenes are named PART/…, and whose parts have means of their own."""
 
 

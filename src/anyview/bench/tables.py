@@ -126,6 +126,8 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
     columns = ("model", "metric", "Avg", *datasets, "scenes", "s/scene", "peak GiB")
     rows, notes = [], []
     for run, of_run in means.items():
+        if not of_run:
+            continue
         by_set = {mean.dataset: mean for mean in of_run if mean.dataset in there}
         outcomes = [o for o in run.outcomes if o.task == task and o.dataset in by_set]
         scored, total = sum(outcome.reason is None for outcome in outcomes), len(outcomes)

@@ -17,7 +17,7 @@ class Train:
     """Train a network by a recipe, on synthetic worlds or on your data; torchrun starts several processes."""
 
     recipe: tyro.conf.Positional[str]
-    """nano, nano-gpu, student, finetune, tiny (docs/training.md)."""
+    """nano, nano-gpu, student, finetune, gaussians, tiny (docs/training.md)."""
     overrides: tyro.conf.Positional[tuple[str, ...]] = ()
     """Options of the recipe to change, as NAME=VALUE: steps=1000 peak_rate=5e-4."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/train")

@@ -51,6 +51,9 @@ FORMATS = {
     ),
     "gaussians_ply": Format(description="gaussians.ply: Gaussians for splat viewers", needs=("gaussians",)),
     "splat": Format(description="gaussians.splat: Gaussians for web viewers", needs=("gaussians",)),
+    "spz": Format(
+        description="gaussians.spz: the same, compressed to about a tenth of the PLY file", needs=("gaussians",)
+    ),
     "gaussians_video": Format(
         description="gaussians_video.mp4: a flight through the Gaussians, colour and depth",
         needs=("cameras", "gaussians"),

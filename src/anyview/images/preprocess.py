@@ -10,11 +10,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from anyview.options import MixedSizes, ResizePolicy
-from anyview.types import Picture, Placement, Views
+from anyview.types import IMAGE_DEVIATION, IMAGE_MEAN, Picture, Placement, Views
 
 PATCH = 14
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_DEVIATION = (0.229, 0.224, 0.225)
 PADDING = (124, 116, 104)
 """`IMAGE_MEAN` in 8 bits: what the network takes for zero."""
 

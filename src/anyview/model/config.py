@@ -55,6 +55,9 @@ class GaussianConfig:
     pyramid: PyramidConfig
     degree: int = 2
     """Of the spherical harmonics."""
+    reading: Literal["published", "plain"] = "published"
+    """How raw channels become Gaussians: through the published weights' peculiarities, or without them, colours
+    beginning at the pixels' own (`model.gaussians`)."""
     smallest_scale: float = 1e-5
     largest_scale: float = 30.0
 
@@ -131,6 +134,10 @@ _NANO = NetworkConfig(
     camera_encoder_depth=1,
     resolution=112,
 )
+NANO_GAUSSIANS = GaussianConfig(
+    pyramid=PyramidConfig(features=48, channels=(32, 48, 96, 96)), degree=0, reading="plain"
+)
+"""A Gaussian head for `da3-nano`: 1.3 MB in half precision."""
 _SMALL = _any_view(
     BackboneConfig(width=384, depth=12, heads=6, taps=(5, 7, 9, 11), cross_view_from=4),
     PyramidConfig(features=64, channels=(48, 96, 192, 384)),

@@ -16,7 +16,7 @@ from anyview.geometry.rays import cameras_from_rays
 from anyview.model.backbone import Backbone, BackboneOutput
 from anyview.model.camera_token import CameraDecoder, CameraEncoder
 from anyview.model.config import PATCH, NestedConfig, NetworkConfig
-from anyview.model.gaussians import gaussians_from_raw, known_pose_scale
+from anyview.model.gaussians import gaussians_from_raw, in_predicted_frame, known_pose_scale, pixel_colors
 from anyview.model.heads import FRAMES_AT_ONCE, AnyViewHead, DenseMaps, GaussianHead, MonocularHead
 from anyview.model.layers import Block
 from anyview.model.metric import fill_sky, is_sky, metric_scale, metric_sky_depth, to_metres
@@ -50,6 +50,7 @@ class Network(nn.Module):
         camera_source: CameraSource = "head",
         rays: bool = False,
         gaussians: bool = False,
+        gaussian_cameras: Cameras | None = None,
         features: Sequence[int] = (),
         generator: torch.Generator | None = None,
     ) -> NetworkOutput:
@@ -65,6 +66,9 @@ class Network(nn.Module):
             camera_source: Cameras from the camera head, or solved from the rays.
             rays: Return the ray map.
             gaussians: Return Gaussians.
+            gaussian_cameras: Known cameras, in any frame and unit, that they are placed in front of, after these have
+                been moved into the predicted frame. None: the predicted cameras, in the scale of ``cameras`` if there
+                are any, as published weights have it.
             features: Blocks whose patch tokens are returned.
             generator: For the random draws of the ray solver; None: a fixed seed.
         """
@@ -103,7 +107,9 @@ class Network(nn.Module):
             cameras=predicted,
             rays=maps.rays if rays else None,
             ray_confidence=maps.ray_confidence if rays else None,
-            gaussians=self.read_gaussians(taps, images, maps, predicted, cameras) if gaussians else None,
+            gaussians=self.read_gaussians(taps, images, maps, predicted, cameras, gaussian_cameras)
+            if gaussians
+            else None,
             features=kept,
         )
 
@@ -132,15 +138,18 @@ class Network(nn.Module):
         maps: DenseMaps,
         predicted: Cameras,
         known: Cameras | None,
+        gaussian_cameras: Cameras | None = None,
     ) -> Gaussians:
-        """Read Gaussians in the predicted frame, and in the scale of the known cameras if there are any."""
+        """Read Gaussians in the predicted frame, see `forward`."""
         assert self.gaussian_head is not None, "this network has no Gaussian head"
         assert self.config.gaussians is not None
-        scale = None
-        if known is not None:
+        cameras, scale = predicted, None
+        if gaussian_cameras is not None:
+            cameras = in_predicted_frame(gaussian_cameras, predicted)
+        elif known is not None:
             scale = known_pose_scale(predicted.world_to_camera, known.world_to_camera)
         raw = self.gaussian_head(taps, images, frames_at_once=self.frames_at_once)
-        return gaussians_from_raw(raw, maps.depth, predicted, self.config.gaussians, scale)
+        return gaussians_from_raw(raw, maps.depth, cameras, self.config.gaussians, scale, pixel_colors(images))
 
 
 class NestedNetwork(nn.Module):
@@ -202,8 +211,11 @@ def build(config: NetworkConfig | NestedConfig, device: torch.device | str = "me
         return NestedNetwork(config) if isinstance(config, NestedConfig) else Network(config)
 
 
-def initialize(network: Network | NestedNetwork, seed: int = 0) -> None:
-    """Give every parameter a random value fit to start training from; the same seed gives the same network."""
+def initialize(network: nn.Module, seed: int = 0) -> None:
+    """Give every parameter a random value fit to start training from; the same seed gives the same network.
+
+    ``network`` may also be a part of one.
+    """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Linear):

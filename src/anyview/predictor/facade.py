@@ -17,7 +17,7 @@ from anyview.geometry.pose import normalize_poses
 from anyview.images.preprocess import normalize, prepare_views
 from anyview.images.read import ListedPicture, PictureSource, list_pictures, read_listed, read_pictures
 from anyview.model.checkpoint import load, locate
-from anyview.model.config import PATCH, NestedConfig, NetworkConfig, find_preset
+from anyview.model.config import PATCH, PRESETS, NestedConfig, NetworkConfig, find_preset
 from anyview.model.footprint import estimate_bytes
 from anyview.model.metric import to_metres
 from anyview.model.network import NestedNetwork, Network, build, initialize
@@ -247,7 +247,8 @@ class DepthAnything3:
                 "give intrinsics alone, or choose an any-view model"
             )
         if options.gaussians and not abilities.gaussians:
-            raise ValueError(f"{self.name} has no Gaussian head; da3-giant and da3nested-giant-large have one")
+            *some, last = (name for name, preset in PRESETS.items() if Abilities.of(preset.config).gaussians)
+            raise ValueError(f"{self.name} has no Gaussian head; {', '.join(some)} and {last} have one")
         if (options.rays or options.camera_source == "rays") and not abilities.any_view:
             raise ValueError(f"{self.name} predicts depth and sky only, no rays")
         wrong = [block for block in options.features if not 0 <= block < abilities.blocks]
@@ -302,6 +303,9 @@ class DepthAnything3:
         if cameras is not None:
             poses = normalize_poses(cameras.world_to_camera)
             arguments["cameras"] = Cameras(poses.to(device), cameras.intrinsics.to(device))
+            if options.gaussians and options.pose_frame != "network":
+                placed = cameras.world_to_camera.to(device), cameras.intrinsics.to(device)
+                arguments["gaussian_cameras"] = Cameras(*placed)
         if self.abilities.nested and intrinsics is not None:
             arguments["intrinsics"] = intrinsics.to(device)
         # Tensors made in inference mode could not be edited afterwards, nor serve as targets in training.

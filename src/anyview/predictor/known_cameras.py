@@ -94,16 +94,17 @@ def batch_known(*scenes: Known) -> Known:
 def in_known_frame(prediction: Prediction, known: Cameras, pose_frame: PoseFrame) -> Prediction:
     """Move a prediction into the frame and scale of known cameras, or these into the predicted frame (spec 12, 18).
 
-    With ``pose_frame="network"`` nothing is moved.
+    With ``pose_frame="network"`` nothing is moved. Gaussians come in front of the known cameras, in the predicted frame
+    and scale, or as the network itself places them with ``pose_frame="network"``.
     """
     predicted = prediction.cameras
     assert predicted is not None
     alignment = align_trajectories(known.world_to_camera, predicted.world_to_camera)
     to_predicted = alignment.similarity
     gaussians = prediction.gaussians
-    if gaussians is not None:
-        gaussians = _in_predicted_scale(gaussians, predicted, known, prediction.metric_scale or 1.0)
     if pose_frame == "network":
+        if gaussians is not None:
+            gaussians = _in_predicted_scale(gaussians, predicted, known, prediction.metric_scale or 1.0)
         return replace(prediction, gaussians=gaussians)
     if pose_frame == "predicted":
         moved = Cameras(to_predicted.apply_to_poses(known.world_to_camera), known.intrinsics)

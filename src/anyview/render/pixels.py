@@ -1,18 +1,28 @@
 """Depth and colour of views -> Gaussians, for models that predict none."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from anyview.geometry.camera import focal_lengths, unproject
-from anyview.geometry.harmonics import harmonics_of_colors
+from anyview.geometry.harmonics import colors_of_harmonics, harmonics_of_colors
 from anyview.geometry.normals import normals_from_depth
 from anyview.geometry.pose import quaternion_xyzw_from_matrix
+from anyview.render.rasterize import rasterize
 from anyview.types import Cameras, Gaussians
 
 NOTE = "the Gaussians are made of depth and colour, one per pixel; no network predicted them"
-SIZE = 0.3
+SIZE = 0.18
 """Standard deviation in pixels of the view that a Gaussian comes from. Larger ones blur, smaller ones leave gaps."""
+COLOR_ROUNDS = 2
+"""Times that colours are corrected by what is missing in the Gaussians' own view, for what neighbours and other views
+blur."""
+_CORRECTION = 0.5
+"""Part of what is missing that a round adds: with all of it neighbours correct too much together."""
+_SAME_SURFACE = 0.02
+"""Colours are corrected where a view sees depth that differs from the Gaussian's by less than this part of it."""
 THICKNESS = 0.1
 """Standard deviation along the surface's normal, as a part of the one in the picture's plane."""
 OPACITY = 0.99
@@ -26,14 +36,35 @@ def pixel_gaussians(
     depth: Float[Tensor, "views height width"],
     cameras: Cameras,
     valid: Bool[Tensor, "views height width"],
+    *,
+    color_rounds: int = COLOR_ROUNDS,
 ) -> Gaussians:
     """Make a flat Gaussian of each valid pixel, view by view and row by row, in the world of the cameras.
 
     It lies in the surface that the neighbouring depths span, and covers the pixel there: a surface that is seen
-    sideways has no gaps when it is seen from the front.
+    sideways has no gaps when it is seen from the front. Then all views are rendered ``color_rounds`` times, and
+    colours get half of what is missing to the pictures.
     """
     parts = [_of_view(images[v], depth[v], cameras[v], valid[v]) for v in range(len(depth))]
-    return Gaussians(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    gaussians = Gaussians(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    for _ in range(color_rounds):
+        gaussians = _corrected(gaussians, images, depth, cameras, valid)
+    return gaussians
+
+
+def _corrected(
+    gaussians: Gaussians,
+    images: UInt8[Tensor, "views height width 3"],
+    depth: Float[Tensor, "views height width"],
+    cameras: Cameras,
+    valid: Bool[Tensor, "views height width"],
+) -> Gaussians:
+    seen = rasterize(gaussians, cameras, *depth.shape[1:])
+    in_sight = (seen.depth - depth).abs() < _SAME_SURFACE * depth
+    missing = torch.where(in_sight[..., None], images / 255 - seen.color, 0.0)[valid]
+    # No brighter than white: files could not hold it, and depth that is wrong would sparkle.
+    colors = (colors_of_harmonics(gaussians.harmonics[..., 0]) + _CORRECTION * missing).clamp(0, 1)
+    return replace(gaussians, harmonics=harmonics_of_colors(colors)[..., None])
 
 
 def _of_view(

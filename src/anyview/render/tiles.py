@@ -19,7 +19,10 @@ from anyview.geometry.camera import pixel_centers
 from anyview.render.reference import DARKEST, MOST_OPAQUE
 from anyview.render.splats import FAINTEST, Splats
 
-TILE = 8
+_SIDES = (4, 8)
+"""Sides of tiles in pixels: small ones look at fewer pixels that a splat does not reach, large ones at fewer tiles."""
+_LARGE_REACH = 6.0
+"""Tiles are large where splats reach this far on average, in pixels."""
 _SPLATS_AT_ONCE = 128
 _VALUES_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 25}
 _PAIRS_AT_ONCE = 1 << 22
@@ -61,7 +64,7 @@ class _Composite(torch.autograd.Function):
         height: int,
         width: int,
     ) -> Float[Tensor, "height width features"]:
-        canvas = _Canvas.blank(height, width, features)
+        canvas = _Canvas.blank(height, width, features, _side(reach))
         for work in _plan(centers, reach, canvas):
             light = canvas.new_light(work)
             for part in work.parts():
@@ -78,9 +81,9 @@ class _Composite(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Float[Tensor, "height width features"]) -> tuple[Tensor | None, ...]:
         centers, whitening, log_opacities, features, reach, result = ctx.saved_tensors
-        canvas = _Canvas.of(gradient)
+        canvas = _Canvas.of(gradient, _side(reach))
         # How much the result would change with what still lies behind the splats seen so far.
-        behind_all = _Canvas.of((gradient * result).sum(-1, keepdim=True)).tiles[..., 0]
+        behind_all = _Canvas.of((gradient * result).sum(-1, keepdim=True), canvas.side).tiles[..., 0]
         gradients = [torch.zeros_like(value) for value in (centers, whitening, log_opacities, features)]
         for work in _plan(centers, reach, canvas):
             light, behind = canvas.new_light(work), behind_all[work.tiles]
@@ -104,27 +107,29 @@ class _Canvas:
     columns: int
     height: int
     width: int
+    side: int
 
     @classmethod
-    def blank(cls, height: int, width: int, features: Float[Tensor, "splats features"]) -> "_Canvas":
-        rows, columns = math.ceil(height / TILE), math.ceil(width / TILE)
-        return cls(features.new_zeros(rows * columns, TILE * TILE, features.shape[1]), rows, columns, height, width)
+    def blank(cls, height: int, width: int, features: Float[Tensor, "splats features"], side: int) -> "_Canvas":
+        rows, columns = math.ceil(height / side), math.ceil(width / side)
+        tiles = features.new_zeros(rows * columns, side * side, features.shape[1])
+        return cls(tiles, rows, columns, height, width, side)
 
     @classmethod
-    def of(cls, picture: Float[Tensor, "height width features"]) -> "_Canvas":
+    def of(cls, picture: Float[Tensor, "height width features"], side: int) -> "_Canvas":
         height, width, channels = picture.shape
-        rows, columns = math.ceil(height / TILE), math.ceil(width / TILE)
-        padded = torch.nn.functional.pad(picture, (0, 0, 0, columns * TILE - width, 0, rows * TILE - height))
-        tiles = padded.unflatten(1, (columns, TILE)).unflatten(0, (rows, TILE)).transpose(1, 2)
-        return cls(tiles.reshape(rows * columns, TILE * TILE, channels), rows, columns, height, width)
+        rows, columns = math.ceil(height / side), math.ceil(width / side)
+        padded = torch.nn.functional.pad(picture, (0, 0, 0, columns * side - width, 0, rows * side - height))
+        tiles = padded.unflatten(1, (columns, side)).unflatten(0, (rows, side)).transpose(1, 2)
+        return cls(tiles.reshape(rows * columns, side * side, channels), rows, columns, height, width, side)
 
     def picture(self) -> Float[Tensor, "height width features"]:
-        blocks = self.tiles.unflatten(1, (TILE, TILE)).unflatten(0, (self.rows, self.columns))
+        blocks = self.tiles.unflatten(1, (self.side, self.side)).unflatten(0, (self.rows, self.columns))
         whole = blocks.transpose(1, 2).flatten(2, 3).flatten(0, 1)
         return whole[: self.height, : self.width].contiguous()
 
     def new_light(self, work: "_Work") -> Float[Tensor, "group pixels"]:
-        return self.tiles.new_ones(len(work.tiles), TILE * TILE)
+        return self.tiles.new_ones(len(work.tiles), self.side**2)
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ class _Part:
     """False where a tile has no more of them."""
     origins: Float[Tensor, "group 2"]
     """Centres of the tiles in pixels."""
+    side: int
 
 
 @dataclass(frozen=True)
@@ -149,24 +155,25 @@ class _Work:
     columns: int
     most: int
     """The largest of the counts."""
+    side: int
     dtype: torch.dtype
 
     def parts(self) -> Iterator[_Part]:
         corners = torch.stack([self.tiles % self.columns, self.tiles // self.columns], -1)
-        origins = (corners.to(self.dtype) + 0.5) * TILE
+        origins = (corners.to(self.dtype) + 0.5) * self.side
         for first in range(0, self.most, _SPLATS_AT_ONCE):
             index = torch.arange(first, min(first + _SPLATS_AT_ONCE, self.most), device=self.tiles.device)
             there = index < self.counts[:, None]
             places = torch.where(there, self.starts[:, None] + index, 0)
-            yield _Part(self.order[places], there, origins)
+            yield _Part(self.order[places], there, origins, self.side)
 
 
 def _plan(centers: Float[Tensor, "splats 2"], reach: Float[Tensor, "splats 2"], canvas: _Canvas) -> Iterator[_Work]:
     """Find out which splats reach which tiles, and put together tiles with about as many of them."""
     last = torch.tensor([canvas.columns, canvas.rows], device=centers.device)
-    first_tile = ((centers - reach) / TILE).floor().long().clamp(min=0).minimum(last)
-    end_tile = (((centers + reach) / TILE).floor().long() + 1).clamp(min=0).minimum(last)
-    at_once = _VALUES_AT_ONCE.get(centers.device.type, 1 << 18) // (TILE * TILE)
+    first_tile = ((centers - reach) / canvas.side).floor().long().clamp(min=0).minimum(last)
+    end_tile = (((centers + reach) / canvas.side).floor().long() + 1).clamp(min=0).minimum(last)
+    at_once = _VALUES_AT_ONCE.get(centers.device.type, 1 << 18) // canvas.side**2
     pending = [(0, 0, canvas.columns, canvas.rows)]
     while pending:
         left, top, right, bottom = pending.pop()
@@ -186,14 +193,14 @@ def _plan(centers: Float[Tensor, "splats 2"], reach: Float[Tensor, "splats 2"], 
         tile = (begin[splats, 1] + number // wide) * canvas.columns + begin[splats, 0] + number % wide
         tile, order = tile.sort(stable=True)  # splats come nearest first, and so they stay within a tile
         tiles, counts = tile.unique_consecutive(return_counts=True)
-        yield from _groups(tiles, counts, splats[order], canvas.columns, at_once, centers.dtype)
+        yield from _groups(tiles, counts, splats[order], canvas, at_once, centers.dtype)
 
 
 def _groups(
     tiles: Int[Tensor, " tiles"],
     counts: Int[Tensor, " tiles"],
     order: Int[Tensor, " pairs"],
-    columns: int,
+    canvas: _Canvas,
     at_once: int,
     dtype: torch.dtype,
 ) -> Iterator[_Work]:
@@ -205,7 +212,8 @@ def _groups(
     while first < len(sizes):
         group = max(at_once // min(sizes[first], _SPLATS_AT_ONCE), 1)
         chosen = slice(first, first + group)
-        yield _Work(tiles[chosen], starts[chosen], counts[chosen], order, columns, sizes[first], dtype)
+        runs = tiles[chosen], starts[chosen], counts[chosen], order
+        yield _Work(*runs, canvas.columns, sizes[first], canvas.side, dtype)
         first += group
 
 
@@ -236,7 +244,7 @@ class _Shown:
     ) -> "_Shown":
         offsets = centers[part.splats] - part.origins[:, None]
         a, b, c = whitening[part.splats].unbind(-1)
-        pixels = _tile_pixels(centers)
+        pixels = _tile_pixels(centers, part.side)
         across = pixels @ torch.stack([a, b, -(a * offsets[..., 0] + b * offsets[..., 1])], 1)
         along = pixels[:, 1:] @ torch.stack([c, -c * offsets[..., 1]], 1)
         strength = torch.where(part.there, log_opacities[part.splats], -torch.inf)[:, None]
@@ -266,7 +274,7 @@ class _Shown:
         of_alphas = of_weights * self.before - behind_each / (1 - self.alphas.clamp(max=MOST_OPAQUE))
         counts = (self.weights > 0) & (self.alphas <= MOST_OPAQUE)
         of_logarithm = torch.where(counts, of_alphas * self.alphas, 0)
-        pixels = _tile_pixels(centers)
+        pixels = _tile_pixels(centers, part.side)
         of_across = pixels.mT @ (of_logarithm * -self.across)
         of_along = pixels[:, 1:].mT @ (of_logarithm * -self.along)
         a, b, c = whitening[part.splats].unbind(-1)
@@ -286,7 +294,13 @@ class _Shown:
         return behind_each[..., -1]
 
 
-def _tile_pixels(like: Tensor) -> Float[Tensor, "pixels 3"]:
+def _side(reach: Float[Tensor, "splats 2"]) -> int:
+    """Choose the side of tiles by the size of the splats."""
+    large = len(reach) > 0 and reach.mean().item() > _LARGE_REACH
+    return _SIDES[large]
+
+
+def _tile_pixels(like: Tensor, side: int) -> Float[Tensor, "pixels 3"]:
     """Return (x, y, 1) of a tile's pixels, seen from its centre."""
-    pixels = pixel_centers(TILE, TILE, like.device, like.dtype).flatten(0, 1) - TILE / 2
+    pixels = pixel_centers(side, side, like.device, like.dtype).flatten(0, 1) - side / 2
     return torch.cat([pixels, torch.ones_like(pixels[:, :1])], -1)

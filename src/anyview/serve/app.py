@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-import anyview
+from anyview import __version__
 from anyview.serve import routes, schemas
 from anyview.serve.middleware import Guard
 from anyview.serve.security import known_hosts
@@ -37,7 +37,7 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(
         title="anyview",
         summary="3D space from any number of views",
-        version=anyview.__version__,
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages come from other sites
         redoc_url=None,

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anyview.files import atomic_path
-from anyview.synth.options import SynthOptions
+from anyview.synth.options import Split, SynthOptions
 
 VIEWS, HEIGHT, WIDTH = 4, 224, 280
-SPLIT = "test"
+SPLIT: Split = "test"
 """Of which no model has seen a scene in training."""
 
 

@@ -138,15 +138,3 @@ def list_files(folder: Path) -> Iterator[StoredFile]:
 def kind_of(path: Path) -> Kind:
     """Say what an accepted file is; its suffix is ours."""
     return "video" if path.suffix in _VIDEO_SUFFIXES else "picture"
-
-
-def folder_bytes(folder: Path) -> int:
-    """Add up the sizes of the files below a folder; what vanishes meanwhile counts nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size
-            except FileNotFoundError:
-                continue
-    return total

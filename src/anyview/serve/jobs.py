@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,8 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, state TEXT NOT NULL,
     stage TEXT NOT NULL, progress REAL NOT NULL, error TEXT, created REAL NOT NULL, started REAL, finished REAL,
-    expires REAL, model TEXT NOT NULL, request TEXT NOT NULL, example TEXT, names TEXT NOT NULL, views INTEGER,
-    files TEXT NOT NULL, attempts INTEGER NOT NULL
+    expires REAL, model TEXT NOT NULL, request TEXT NOT NULL, example TEXT, formats TEXT NOT NULL, names TEXT NOT NULL,
+    views INTEGER, files TEXT NOT NULL, attempts INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner);
@@ -61,8 +61,8 @@ class Job:
     finished: float | None
     expires: float | None
     model: str
-    request: str
-    """JSON, as it came in."""
+    formats: tuple[str, ...] | None
+    """As asked; None: the default ones."""
     example: str | None
     names: tuple[str, ...]
     """What the uploaded files were called, fit to be shown."""
@@ -74,6 +74,9 @@ class Job:
     def ended(self) -> bool:
         """Whether nothing about it will change any more, until it is removed."""
         return self.state in ENDED
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Job))
 
 
 class QueueFull(Exception):
@@ -110,12 +113,13 @@ class JobStore:
         request: str,
         *,
         id: str | None = None,
+        formats: Sequence[str] | None = None,
         names: Sequence[str] = (),
         example: str | None = None,
         queue: int | None = None,
         queue_per_token: int | None = None,
     ) -> Job:
-        """Queue a job.
+        """Queue a job; ``request`` is the JSON of its options as it came in.
 
         Raises:
             QueueFull: There are ``queue`` jobs waiting, or ``queue_per_token`` of this owner waiting or running.
@@ -124,9 +128,9 @@ class JobStore:
             self._check_room(owner, queue, queue_per_token)
             id = new_id() if id is None else id
             execute(
-                "INSERT INTO jobs (id, owner, state, stage, progress, created, model, request, example, names, files, "
-                "attempts) VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, '[]', 0)",
-                (id, owner, time.time(), model, request, example, json.dumps(list(names))),
+                "INSERT INTO jobs (id, owner, state, stage, progress, created, model, request, formats, example, "
+                "names, files, attempts) VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, '[]', 0)",
+                (id, owner, time.time(), model, request, json.dumps(formats), example, json.dumps(list(names))),
             )
         job = self.get(id)
         assert job is not None
@@ -143,8 +147,12 @@ class JobStore:
 
     def get(self, id: str) -> Job | None:
         """Return a job, or None."""
-        rows = self._rows("SELECT * FROM jobs WHERE id = ?", (id,))
+        rows = self._rows(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (id,))
         return _job(rows[0]) if rows else None
+
+    def request(self, id: str) -> str:
+        """Return the JSON of a job's options, which may be long: known cameras are in there."""
+        return str(self._rows("SELECT request FROM jobs WHERE id = ?", (id,))[0]["request"])
 
     def jobs(self, owner: str | None = None, *, states: Sequence[str] = (), limit: int | None = None) -> list[Job]:
         """Return jobs, the newest first, of everybody or one owner."""
@@ -155,7 +163,7 @@ class JobStore:
         if states:
             conditions.append(f"state IN ({', '.join('?' * len(states))})")
             values.extend(states)
-        query = f"SELECT * FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
+        query = f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
         return [_job(row) for row in self._rows(query, (*values, -1 if limit is None else limit))]
 
     def counts(self) -> Counter[str]:
@@ -264,8 +272,8 @@ class JobStore:
 
     def shared(self, hash: str) -> Job | None:
         """Return the job that a share's hash stands for."""
-        rows = self._rows("SELECT jobs.* FROM jobs JOIN shares ON shares.job = jobs.id WHERE shares.hash = ?", (hash,))
-        return _job(rows[0]) if rows else None
+        rows = self._rows("SELECT job FROM shares WHERE hash = ?", (hash,))
+        return self.get(rows[0]["job"]) if rows else None
 
     def start_session(self, hash: str, owner: str, expires: float) -> None:
         """Remember a browser that has shown its token."""
@@ -324,7 +332,10 @@ def new_id() -> str:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    values = dict(row)
-    values.pop("number")
-    files = tuple(StoredFile(*entry) for entry in json.loads(values.pop("files")))
-    return Job(**values | {"files": files, "names": tuple(json.loads(values["names"]))})
+    formats, names, files = (json.loads(row[column]) for column in ("formats", "names", "files"))
+    lists = {
+        "formats": None if formats is None else tuple(formats),
+        "names": tuple(names),
+        "files": tuple(StoredFile(*entry) for entry in files),
+    }
+    return Job(**dict(row) | lists)

@@ -1,5 +1,7 @@
 """What holds for every request: its host, the size of its body, the headers of the answer, what is counted."""
 
+import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -10,6 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SMALL_BODY = 64 * 1024
 """Largest body of requests that are no uploads."""
+DRAINED = 16 * 2**20
+"""Bytes of a refused body that are read all the same."""
+DRAIN_S = 5.0
+"""And how long they may take."""
 UPLOADS = frozenset({"/v1/jobs", "/v1/depth"})
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -55,12 +61,14 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status, body = time.perf_counter(), 500, _Body(receive)
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400:
+                    await body.drain()
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -72,12 +80,38 @@ class Guard:
                 await _answer(send_guarded, 421, "this server is not called that; start it with --hosts NAME")
                 return
             if scope["path"] in UPLOADS:
-                await self._app(scope, receive, send_guarded)
+                await self._app(scope, body.receive, send_guarded)
                 return
-            await self._app(scope, _limited(receive), send_guarded)
+            await self._app(scope, _limited(body.receive), send_guarded)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._count(scope["method"], route, status, time.perf_counter() - started)
+
+
+class _Body:
+    """The body of a request, as far as it was read."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._ended = False
+
+    async def receive(self) -> Message:
+        """Hand on the next part."""
+        message = await self._receive()
+        self._ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read what is left, if it is little and comes soon: who is still sending would not see the answer."""
+        size = 0
+
+        async def read() -> None:
+            nonlocal size
+            while not self._ended and size < DRAINED:
+                size += len((await self.receive()).get("body", b""))
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(read(), DRAIN_S)
 
 
 def _limited(receive: Receive) -> Receive:

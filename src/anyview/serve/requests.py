@@ -55,21 +55,23 @@ class JobOptions(pydantic.BaseModel):
 
     model_config = _CONFIG
 
-    model: str | None = pydantic.Field(None, max_length=200, description="A name from /v1/models.")
-    predict: dict[str, Any] = pydantic.Field({}, description="Options of prediction; see /v1/options.")
-    export: dict[str, Any] = pydantic.Field({}, description="Options of export; see /v1/options.")
+    model: str | None = pydantic.Field(default=None, max_length=200, description="A name from /v1/models.")
+    predict: dict[str, Any] = pydantic.Field(default={}, description="Options of prediction; see /v1/options.")
+    export: dict[str, Any] = pydantic.Field(default={}, description="Options of export; see /v1/options.")
     formats: tuple[str, ...] | None = pydantic.Field(
-        None, min_length=1, max_length=len(FORMATS), description="Names from /v1/formats."
+        default=None, min_length=1, max_length=len(FORMATS), description="Names from /v1/formats."
     )
     frames_per_second: float = pydantic.Field(
-        1.0, gt=0, le=LONGEST_VIDEO_FPS, description="Frames to take from videos."
+        default=1.0, gt=0, le=LONGEST_VIDEO_FPS, description="Frames to take from videos."
     )
-    max_frames: int | None = pydantic.Field(None, ge=1, description="Largest number of frames to take from a video.")
+    max_frames: int | None = pydantic.Field(
+        default=None, ge=1, description="Largest number of frames to take from a video."
+    )
     world_to_camera: tuple[_Pose, ...] | None = pydantic.Field(
-        None, description="Known poses, 4×4 or 3×4, one per picture; need intrinsics."
+        default=None, description="Known poses, 4×4 or 3×4, one per picture; need intrinsics."
     )
     intrinsics: tuple[_Intrinsics, ...] | None = pydantic.Field(
-        None, description="Known intrinsics in pixels of the pictures as given, 3×3, one per picture."
+        default=None, description="Known intrinsics in pixels of the pictures as given, 3×3, one per picture."
     )
 
 

@@ -136,7 +136,7 @@ class HealthAnswer(BaseModel):
     status: Literal["ok", "starting", "full"]
 
 
-def job_answer(job: Job, position: int | None, formats: list[str] | None) -> JobAnswer:
+def job_answer(job: Job, position: int | None) -> JobAnswer:
     """Say what a job is to its owner."""
     return JobAnswer(
         id=job.id,
@@ -153,7 +153,7 @@ def job_answer(job: Job, position: int | None, formats: list[str] | None) -> Job
         example=job.example,
         inputs=list(job.names),
         views=job.views,
-        formats=formats,
+        formats=None if job.formats is None else list(job.formats),
         files=[FileAnswer(name=file.name, size=file.size, media_type=file.media_type) for file in job.files],
     )
 

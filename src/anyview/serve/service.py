@@ -5,7 +5,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TextIO
 
 from starlette.requests import ClientDisconnect, Request
@@ -66,16 +66,17 @@ class Service:
 
     def start(self) -> None:
         """Sweep what the last server left, and start the threads."""
-        self.sweeper.sweep()
+        self.sweeper.sweep(at_once=True)
         self.sweeper.start()
         for supervisor in self.supervisors:
             supervisor.start()
 
     def stop(self) -> None:
         """End the threads and processes; jobs that run wait for the next server."""
-        for thread in (*self.supervisors, self.sweeper):
+        threads: list[Supervisor | Sweeper] = [*self.supervisors, self.sweeper]
+        for thread in threads:
             thread.stop()
-        for thread in (*self.supervisors, self.sweeper):
+        for thread in threads:
             thread.join()
         self.close()
 
@@ -129,8 +130,9 @@ class Service:
                 parsed = self.parse(text)
                 if formats:
                     text = json.dumps(json.loads(text) | {"formats": formats})
+                    parsed = replace(parsed, formats=formats)
                 self.folders.accept(self.folders.uploads / id, id)
-                return self._queue(owner, parsed.model, text, id=id, names=[file.name for file in upload.files])
+                return self._queue(owner, parsed, text, id=id, names=[file.name for file in upload.files])
             except BaseException:
                 shutil.rmtree(self.folders.uploads / id, ignore_errors=True)
                 self.folders.drop(id)
@@ -146,10 +148,10 @@ class Service:
         """
         parsed = self.parse(text or b"{}", example=name)
         check_space(self.folders.root, self.options)
-        return self._queue(owner, parsed.model, (text or b"{}").decode(), example=name)
+        return self._queue(owner, parsed, (text or b"{}").decode(), example=name)
 
     def remove(self, job: Job) -> None:
-        """Remove a job that has ended.
+        """Forget a job that has ended; the sweeper removes its files.
 
         Raises:
             Refused: It has not.
@@ -157,7 +159,6 @@ class Service:
         if not job.ended:
             raise Refused(409, f"the job is {job.state}; cancel it first")
         self.store.remove(job.id)
-        self.folders.drop(job.id)
 
     async def changes(self, id: str) -> AsyncIterator[Job]:
         """Yield a job now and after each change of the queue, until it has ended or is gone."""
@@ -194,10 +195,10 @@ class Service:
         if len(upload.files) > self.options.views:
             raise Refused(413, f"a job may have at most {self.options.views} pictures and frames")
 
-    def _queue(self, owner: str, model: str, text: str, **more: object) -> Job:
+    def _queue(self, owner: str, parsed: JobRequest, text: str, **more: object) -> Job:
         limits = {"queue": self.options.queue, "queue_per_token": self.options.queue_per_token}
         try:
-            return self.store.add(owner, model, text, **limits, **more)  # type: ignore[arg-type]
+            return self.store.add(owner, parsed.model, text, formats=parsed.formats, **limits, **more)  # type: ignore[arg-type]
         except QueueFull as error:
             raise Refused(429, str(error), retry_after_s=RETRY_AFTER_S) from error
 

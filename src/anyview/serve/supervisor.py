@@ -8,6 +8,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from typing import Literal
 
 from anyview.serve import worker
 from anyview.serve.folders import Folders
@@ -113,7 +114,7 @@ class Supervisor(threading.Thread):
 
     def _serve(self, job: Job) -> None:
         try:
-            request = parse_request(job.request, self._options, list(self._models), example=job.example)
+            request = parse_request(self._store.request(job.id), self._options, list(self._models), example=job.example)
             task = worker.Task(job.id, request, self._folders.inputs_of(job), self._folders.work(job))
         except (ValueError, OSError) as error:  # the limits, the models or the disk have changed since it came
             self._finish(job, worker.Ended(error=one_line(error)))
@@ -175,7 +176,8 @@ class Supervisor(threading.Thread):
 
     def _finish(self, job: Job, outcome: worker.Ended) -> None:
         """Write down how a job ended. Its result is in place before the job is called done."""
-        keep_s, state, error, files = self._options.keep_s, "done", outcome.error, []
+        state: Literal["done", "failed", "cancelled"] = "done"
+        error, files = outcome.error, []
         if outcome.cancelled:
             state = "cancelled"
         elif error is None:
@@ -185,7 +187,7 @@ class Supervisor(threading.Thread):
                 error = one_line(problem)
         if error is not None:
             state = "failed"
-        self._store.finish(job.id, state, keep_s=keep_s, error=error, views=outcome.views, files=files)
+        self._store.finish(job.id, state, keep_s=self._options.keep_s, error=error, views=outcome.views, files=files)
         self._folders.drop_work(job.id)
         self._observe(state, time.time() - (job.started or time.time()))
 

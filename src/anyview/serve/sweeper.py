@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 
-from anyview.serve.folders import Folders, folder_bytes
+from anyview.serve.folders import Folders
 from anyview.serve.jobs import ENDED, JobStore
 from anyview.serve.options import MIB, ServeOptions
 
@@ -22,10 +22,12 @@ class Sweeper(threading.Thread):
         self._store = store
         self._options = options
         self._stopping = threading.Event()
+        self._forgotten: set[str] = set()
+        """Folders that had no job at the last sweep."""
         self.active_uploads: set[str] = set()
         """Names of folders that are being written into."""
         self.disk_bytes = 0
-        """What all jobs took on the disk at the last sweep."""
+        """What all results took on the disk at the last sweep."""
 
     def stop(self) -> None:
         """Ask the thread to end."""
@@ -39,38 +41,42 @@ class Sweeper(threading.Thread):
             except (OSError, sqlite3.Error):  # a full disk must not end the sweeper
                 logger.exception("sweeping")
 
-    def sweep(self) -> None:
-        """Sweep once."""
+    def sweep(self, *, at_once: bool = False) -> None:
+        """Sweep once.
+
+        The folder of a job that is gone stays until the next sweep, since somebody may be about to read from it; where
+        there is nobody yet it goes ``at_once``.
+        """
         now = time.time()
         ended = self._store.jobs(states=ENDED)
         kept = []
         for job in ended:
             if job.expires is not None and job.expires <= now:
-                self._drop(job.id)
+                self._store.remove(job.id)
             else:
-                kept.append((job.id, folder_bytes(self._folders.job(job.id))))
-        self._drop_orphans()
+                kept.append((job.id, sum(file.size for file in job.files)))
         total = sum(size for _, size in kept)
         while kept and total > self._options.disk_mib * MIB:  # the oldest come last
             id, size = kept.pop()
-            self._drop(id)
+            self._store.remove(id)
             total -= size
         self.disk_bytes = total
+        self._drop_orphans(at_once)
 
-    def _drop(self, id: str) -> None:
-        self._store.remove(id)  # first, so that no job is there without its files
-        self._folders.drop(id)
-
-    def _drop_orphans(self) -> None:
+    def _drop_orphans(self, at_once: bool) -> None:
         """Remove folders of no job, and what is left of uploads and examples that came to no end."""
+        forgotten = set()
         for folder in self._folders.jobs.iterdir():
             if folder.name in self.active_uploads:  # looked at before the job: it is added while it is in there
                 continue
             job = self._store.get(folder.name)
-            if job is None:
+            if job is None and (at_once or folder.name in self._forgotten):
                 shutil.rmtree(folder, ignore_errors=True)
-            elif job is not None and job.ended:
+            elif job is None:
+                forgotten.add(folder.name)
+            elif job.ended:
                 self._folders.drop_work(job.id)
+        self._forgotten = forgotten
         for folder in self._folders.uploads.iterdir():
             if folder.name not in self.active_uploads:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -63,6 +63,8 @@ class Ended:
     views: int | None = None
     error: str | None = None
     cancelled: bool = False
+    unforeseen: bool = False
+    """Nobody knows what state this leaves the process and its device in: it ends."""
 
 
 class Cancelled(Exception):
@@ -87,7 +89,10 @@ def main(pipe: Connection, device: str, models: dict[str, str], examples: Path, 
         except EOFError:
             return
         if isinstance(task, Task):  # anything else is the cancellation of a task that has just ended
-            pipe.send(_outcome(worker, task, pipe))
+            outcome = _outcome(worker, task, pipe)
+            pipe.send(outcome)
+            if outcome.unforeseen:
+                return
 
 
 def _outcome(worker: "Worker", task: Task, pipe: Connection) -> Ended:
@@ -112,7 +117,7 @@ def _outcome(worker: "Worker", task: Task, pipe: Connection) -> Ended:
         return Ended(error=_without_paths(one_line(error), task))
     except Exception as error:  # the boundary: whatever it was, it is this job's fault and the next one's chance
         traceback.print_exc()
-        return Ended(error=f"internal error: {_without_paths(one_line(error), task)}")
+        return Ended(error=f"internal error: {_without_paths(one_line(error), task)}", unforeseen=True)
 
 
 def _without_paths(text: str, task: Task) -> str:

@@ -90,7 +90,7 @@ def _along_the_way(
     return torch.maximum(*both)
 
 
-def close_loops(
+def look_for_loops(
     first_new: int, predictor: WindowPredictor, scene: SceneMap, store: StreamStore, options: StreamOptions
 ) -> tuple[tuple[Edge, ...], int]:
     """Look for the places of the frames from ``first_new`` on; return the loops that hold, and how many were tried."""

@@ -31,7 +31,7 @@ from anyview.streaming.joining import (
 )
 from anyview.streaming.keyframes import change, thumbnail
 from anyview.streaming.known import KnownPoses, anchor_window
-from anyview.streaming.loops import close_loops
+from anyview.streaming.loops import look_for_loops
 from anyview.streaming.network import NetworkPredictor
 from anyview.streaming.report import Faults, StreamReport, peak_memory
 from anyview.streaming.scene_map import (
@@ -303,7 +303,7 @@ class Stream:
         before = list(self.scene.nodes)
         gap_ended = anchor is not None and len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
         self.scene.add(record)
-        loops, candidates = close_loops(first_new, self.predictor, self.scene, self.store, self.options)
+        loops, candidates = look_for_loops(first_new, self.predictor, self.scene, self.store, self.options)
         record = replace(record, loops=loops, candidates=candidates)
         if loops or gap_ended:
             corrected, weights = self.scene.corrected(loops)

@@ -8,7 +8,15 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
-from anyview.model.config import PATCH, BackboneConfig, NetworkConfig, PyramidConfig, find_preset
+from anyview.model.config import (
+    NANO_GAUSSIANS,
+    PATCH,
+    BackboneConfig,
+    GaussianConfig,
+    NetworkConfig,
+    PyramidConfig,
+    find_preset,
+)
 from anyview.options import nearest_names
 
 Sharding = Literal["ddp", "fsdp"]
@@ -45,6 +53,10 @@ class TrainOptions:
     start: str | None = None
     """Weights to start from: a model's name, folder or file; None: random ones."""
 
+    gaussians: GaussianConfig | None = None
+    """Train a Gaussian head on a network that stays as it is, and is given this one if it has none; None: train the
+    network, and no Gaussian head."""
+
     stages: tuple[Stage, ...]
     steps: int = 200_000
     """[paper]"""
@@ -75,6 +87,18 @@ class TrainOptions:
     """Of telling some channels of tokens what to hold, where `match_weight` is above 0 [ours]."""
     confidence_weight: float = 0.2
     """λ_c of the confidence's logarithm, for depth and rays [inferred: DUSt3R, VGGT, MapAnything]."""
+
+    held_out: int = 2
+    """Of a scene's views, how many are kept from the network and compared with what Gaussians look like from there;
+    this and the next four only with `gaussians` [paper: novel views]."""
+    color_weight: float = 1.0
+    """Of the squared error of colours [paper: MSE]."""
+    perception: Literal["edges", "lpips"] = "edges"
+    """What is compared beside: LPIPS [paper], or, without its weights, differences between neighbours [ours]."""
+    perception_weight: float = 0.05
+    """[inferred: MVSplat's of LPIPS]"""
+    shape_weight: float = 0.1
+    """Of the Gaussians' depth in the views that are shown [inferred: 0.1 to 1]."""
 
     peak_rate: float = 2e-4
     """Learning rate after warming up [paper]."""
@@ -147,7 +171,8 @@ _TINY = NetworkConfig(
 )
 
 _SMALL = ((84, 84), (70, 98), (98, 70))
-_NANO: NetworkConfig = find_preset("da3-nano").config  # type: ignore[assignment]
+# Its Gaussian head has a recipe of its own.
+_NANO: NetworkConfig = replace(find_preset("da3-nano").config, gaussians=None)  # type: ignore[arg-type, assignment]
 
 RECIPES: dict[str, TrainOptions] = {
     "nano": TrainOptions(
@@ -246,6 +271,35 @@ RECIPES: dict[str, TrainOptions] = {
         validation_views=(2, 4),
         validation_size=(378, 504),
     ),
+    "gaussians": TrainOptions(
+        recipe="gaussians",
+        name="da3-nano",
+        start="da3-nano",
+        gaussians=NANO_GAUSSIANS,
+        stages=(
+            Stage(until=0.4, sizes=((56, 56), (56, 70), (70, 56)), views=(3, 6), spread=(0.0, 0.8)),
+            Stage(until=0.8, sizes=((84, 84), (70, 98), (98, 70)), views=(3, 6)),
+            Stage(sizes=((112, 112), (98, 126), (126, 98)), views=(4, 6)),
+        ),
+        steps=2_000,
+        tokens_per_step=444,  # 6 views of 112 × 112 with a little to spare
+        held_out=1,
+        known_cameras=0.5,
+        jitter=0.0,
+        mirror=0.5,
+        peak_rate=2e-3,
+        warm_up_steps=100,
+        final_rate=1e-5,
+        average_decay=0.995,
+        precision="bfloat16",
+        head_precision="bfloat16",
+        ahead=1,
+        log_every=20,
+        checkpoint_every=200,
+        validate_every=500,
+        validation_views=(2, 4),
+        validation_size=(112, 112),
+    ),
     "tiny": TrainOptions(
         recipe="tiny",
         network=_TINY,
@@ -266,7 +320,8 @@ RECIPES: dict[str, TrainOptions] = {
     ),
 }
 """Runs worth repeating: `nano` trains the bundled model on a processor and `nano-gpu` on a GPU, `student` a larger one,
-`finetune` adapts a published one to one's own pictures, `tiny` serves tests."""
+`finetune` adapts a published one to one's own pictures, `gaussians` gives the bundled one a Gaussian head, `tiny` is
+for tests."""
 
 
 def find_recipe(name: str, **changes: object) -> TrainOptions:
@@ -313,6 +368,8 @@ def check_options(options: TrainOptions) -> None:
             raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(options, name)!r}")
     if options.matrices == "muon" and options.sharding == "fsdp":
         raise ValueError("Muon needs whole matrices: expected sharding='ddp' or matrices='adamw'")
+    if options.gaussians is not None:
+        _check_gaussians(options)
     if not 0 <= options.average_decay < 1:
         raise ValueError(f"average_decay must be at least 0 and below 1, got {options.average_decay}")
     if options.network is None and options.start is None:
@@ -333,6 +390,20 @@ def check_options(options: TrainOptions) -> None:
     for fewest, most in (stage.views for stage in options.stages):
         if not 1 <= fewest <= most:
             raise ValueError(f"views must be at least 1, the fewest first, got {(fewest, most)}")
+
+
+def _check_gaussians(options: TrainOptions) -> None:
+    fewest = min(stage.views[0] for stage in options.stages) if options.stages else 2
+    if not 1 <= options.held_out < fewest:
+        raise ValueError(f"held_out must be at least 1 and below the fewest views, {fewest}; got {options.held_out}")
+    if options.perception not in ("edges", "lpips"):
+        raise ValueError(f"perception must be one of edges, lpips, got {options.perception!r}")
+    if options.jitter > 0:
+        raise ValueError(f"views of changed colours do not show one scene: expected jitter=0, got {options.jitter}")
+    if options.match_weight > 0:
+        raise ValueError("a Gaussian head is trained on a network that stays as it is: expected match_weight=0")
+    if options.sharding == "fsdp":
+        raise ValueError("a Gaussian head is too small to be sharded: expected sharding='ddp'")
 
 
 def options_to_json(options: TrainOptions) -> str:

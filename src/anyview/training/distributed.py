@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from anyview.devices import resolve_device
 from anyview.training.config import Sharding
+from anyview.training.gaussian_head import GaussianReader
 from anyview.training.step import Reader
 
 
@@ -70,7 +71,7 @@ def join_team(device: str | torch.device = "auto") -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def distribute(reader: Reader, team: Team, sharding: Sharding) -> nn.Module:
+def distribute(reader: Reader | GaussianReader, team: Team, sharding: Sharding) -> nn.Module:
     """Let a network's processes share its gradients, and, if it is sharded, its weights."""
     if team.size == 1:
         return reader

@@ -110,7 +110,9 @@ def set_learning_rate(optimizer: Optimizers, rate: float) -> None:
 
 
 def update_average(averaged: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights towards the network's; early on by more, so that they forget where they began."""
+    """Move the averaged weights towards the trained ones; early on by more, so that they forget where they began."""
     decay = min(decay, (1 + step) / (10 + step))
     move = get_ema_multi_avg_fn(decay)
-    move(list(averaged.parameters()), list(network.parameters()), None)
+    pairs = zip(averaged.parameters(), network.parameters(), strict=True)
+    trained = [(average, weight) for average, weight in pairs if weight.requires_grad]
+    move([average for average, _ in trained], [weight for _, weight in trained], None)

@@ -11,13 +11,14 @@ from anyview.model.checkpoint import load, locate
 from anyview.model.heads import AnyViewHead
 from anyview.model.network import Network, build, initialize
 from anyview.training.config import TrainOptions
+from anyview.training.gaussian_head import with_gaussian_head
 
 POSITION_STRENGTH = 0.5
 """About the deviation of what an untrained patch embedding makes of normalised pictures."""
 
 
 def starting_network(options: TrainOptions) -> Network:
-    """Load or make the network of a run; a Gaussian head, which no loss reaches, is frozen.
+    """Load or make the network of a run; what no loss reaches is frozen: a Gaussian head, or all but that.
 
     Raises:
         ValueError: the weights cannot be loaded, are not those of the recipe's network, or not of an any-view network.
@@ -34,7 +35,9 @@ def starting_network(options: TrainOptions) -> Network:
             raise ValueError(f"the weights of {options.start} are not those of the recipe {options.recipe}'s network")
     if not isinstance(network, Network) or not network.config.is_any_view:
         raise ValueError(f"only any-view networks can be trained, and {options.start or options.name} is none")
-    if network.gaussian_head is not None:
+    if options.gaussians is not None:
+        with_gaussian_head(network, options.gaussians, options.seed)
+    elif network.gaussian_head is not None:
         network.gaussian_head.requires_grad_(False)
     return network.train()
 

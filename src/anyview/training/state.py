@@ -19,9 +19,9 @@ from anyview.files import atomic_path
 from anyview.model.network import Network
 from anyview.training.config import TrainOptions, options_to_json
 from anyview.training.distributed import Team, distribute, split_like, whole
+from anyview.training.objective import Objective
 from anyview.training.optimizer import Optimizers, make_optimizer
 from anyview.training.start import starting_network
-from anyview.training.step import Reader
 
 FORMAT = "anyview-training-1"
 
@@ -41,17 +41,14 @@ class TrainState:
     """Steps done."""
 
     @classmethod
-    def fresh(cls, options: TrainOptions, team: Team) -> "TrainState":
+    def fresh(cls, options: TrainOptions, team: Team, objective: Objective) -> "TrainState":
         """Begin a recipe's run."""
         network = starting_network(options).to(team.device)
-        head_dtype = getattr(torch, options.head_precision)
         averaged = copy.deepcopy(network).requires_grad_(False)
-        reader = distribute(
-            Reader(network, head_dtype, watches_matches=options.match_weight > 0), team, options.sharding
-        )
-        averaged_reader: nn.Module = Reader(averaged)
+        reader = distribute(objective.reader(network, averaged=False), team, options.sharding)
+        averaged_reader: nn.Module = objective.reader(averaged, averaged=True)
         if options.sharding == "fsdp":
-            averaged_reader = distribute(Reader(averaged), team, "fsdp")
+            averaged_reader = distribute(objective.reader(averaged, averaged=True), team, "fsdp")
         # Sharding replaces parameters, so the optimiser comes last.
         return cls(network, averaged, reader, averaged_reader, make_optimizer(network, options, team.device))
 

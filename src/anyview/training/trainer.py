@@ -15,20 +15,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anyview.devices import resolve_dtype
-from anyview.images.preprocess import normalize
 from anyview.model import checkpoint
 from anyview.model.network import build
-from anyview.training.augment import jitter_colors, mirror_scenes
 from anyview.training.config import TrainOptions, check_options
 from anyview.training.distributed import Team, join_team, replicated, whole
 from anyview.training.folder import RunFolder
 from anyview.training.journal import Journal
+from anyview.training.objective import Objective, objective_of
 from anyview.training.optimizer import learning_rate, set_learning_rate, update_average
 from anyview.training.samples import Sample, Source, check_budget, draw_sample
 from anyview.training.state import TrainState
-from anyview.training.step import compare, told_shifts, weigh
-from anyview.training.targets import make_targets
-from anyview.training.validation import Evaluator, to_device, validate
+from anyview.training.validation import Evaluator, to_device
 from anyview.types import TrueViews
 
 Outcome = Literal["finished", "interrupted"]
@@ -82,13 +79,15 @@ def train(
         team.wait()
         if run.model.exists():
             return "finished"
-        state = TrainState.fresh(options, team)
+        objective = objective_of(options)
+        state = TrainState.fresh(options, team, objective)
         latest = run.latest_checkpoint()
         if latest is not None:
             state.restore(latest)
         _set_up(state, options, team.device)
         with Journal(run, options, state.step, say, writes=team.leads) as journal, stop_requests() as asked_to_stop:
-            return _Loop(options, source, validation, evaluators, run, team, state, journal).run(asked_to_stop)
+            loop = _Loop(options, objective, source, validation, evaluators, run, team, state, journal)
+            return loop.run(asked_to_stop)
 
 
 def _set_up(state: TrainState, options: TrainOptions, device: torch.device) -> None:
@@ -109,6 +108,7 @@ class _Loop:
     def __init__(
         self,
         options: TrainOptions,
+        objective: Objective,
         source: Source,
         validation: Source | None,
         evaluators: Sequence[Evaluator],
@@ -117,7 +117,8 @@ class _Loop:
         state: TrainState,
         journal: Journal,
     ) -> None:
-        self.options, self.source, self.validation, self.evaluators = options, source, validation, evaluators
+        self.options, self.objective = options, objective
+        self.source, self.validation, self.evaluators = source, validation, evaluators
         self.folder, self.team, self.state, self.journal = folder, team, state, journal
         self.unread: list[_Done] = []
         """Steps whose numbers are still on the device: reading them earlier would make it wait."""
@@ -148,17 +149,8 @@ class _Loop:
     def _step(self, sample: Sample, truth: TrueViews) -> None:
         options, state, team = self.options, self.state, self.team
         mine = sample.share(team.rank, team.size)
-        with torch.no_grad():
-            truth = mirror_scenes(truth, mine.indices, options.mirror, options.seed)
-            targets = make_targets(truth)
-            images = normalize(jitter_colors(truth.images, mine.indices, options.jitter, options.seed))
-        known = torch.tensor(mine.known_cameras, device=team.device)
-        told = None
-        if any(mine.told_matches):
-            told = told_shifts(targets, torch.tensor(mine.told_matches, device=team.device))
-        reading = state.reader(images, truth.cameras, known, told=told, dense=mine.dense)
-        terms = compare(reading, targets, options.confidence_weight)
-        losses = weigh(terms, options)
+        terms = self.objective.terms(state.reader, truth, mine)
+        losses = self.objective.weigh(terms)
         # Processes' gradients are averaged, each with its own number of scenes.
         (losses.sum() * (team.size / len(sample.indices))).backward()
         norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), options.clip)
@@ -201,7 +193,7 @@ class _Loop:
             self.folder.prune_checkpoints(self.options.keep_checkpoints)
 
     def _validate(self, source: Source) -> None:
-        found = validate(self.state.averaged_reader, source, self.evaluators, self.options, self.team.device)
+        found = self.objective.validate(self.state.averaged_reader, source, self.evaluators, self.team.device)
         self.journal.write(self.state.step, found.scores)
         for name, picture in found.pictures.items():
             self.journal.write_picture(self.state.step, name, picture)

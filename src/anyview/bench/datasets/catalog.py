@@ -27,6 +27,7 @@ SINGLE: Mapping[str, Open] = {
     "eth3d": partial(eth3d.Eth3d, single=True),
     "diode": single_pictures.diode,
     "sunrgbd": single_pictures.sunrgbd,
+    "moge": single_pictures.moge,
 }
 """With rules of their own for depth of single pictures."""
 SYNTHESIS: Mapping[str, Open] = {

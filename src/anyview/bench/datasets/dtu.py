@@ -3,23 +3,15 @@
 Lengths are millimetres.
 """
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from anyview.bench.datasets.files import (
-    need,
-    need_scene,
-    picture_reader,
-    published_scenes,
-    read_gray,
-    size_reader,
-)
+from anyview.bench.datasets.files import need, picture_reader, read_gray, size_reader
+from anyview.bench.datasets.published_set import PublishedSet
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, DtuTruth
 from anyview.bench.options import Task
-from anyview.options import Protocol
 
 LAYOUT = (
     "Rectified/scanN/rect_001_*.png, Cameras/00000000_cam.txt, depth_raw/Depths/scanN/depth_visual_0000.png, "
@@ -35,29 +27,15 @@ LEAST_MASK = 10
 CAMERA_LINES = 10
 
 
-class Dtu:
+class Dtu(PublishedSet):
     """The 49 views of DTU's scans at a place on disk."""
 
-    tasks: tuple[Task, ...] = ("pose", "recon_unposed", "recon_posed")
+    dataset, layout = "dtu", LAYOUT
+    published = tuple(f"scan{number}" for number in SCANS)
+    scene_root = "Rectified"
 
-    def __init__(self, root: Path, protocol: Protocol) -> None:
-        self.root, self.protocol = root, protocol
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return published_scenes(self.root / "Rectified", (f"scan{number}" for number in SCANS), LAYOUT)
-
-    def scenes(self) -> tuple[str, ...]:
-        """Name the scans that are there."""
-        return self._names
-
-    def load(self, name: str) -> BenchScene:
-        """Find a scan's files.
-
-        Raises:
-            ValueError: there is no such scan, or files of it are missing.
-        """
-        number = int(need_scene(name, self._names, "dtu").removeprefix("scan"))
+    def _load(self, name: str) -> BenchScene:
+        number = int(name.removeprefix("scan"))
         files = sorted((self.root / "Rectified" / name).glob("*.png"), key=lambda path: path.name)
         if len(files) <= REFERENCE:  # Q38
             raise ValueError(
@@ -95,29 +73,15 @@ class Dtu:
         )
 
 
-class Dtu64:
+class Dtu64(PublishedSet):
     """The 64 views of DTU's scans at a place on disk, for poses only."""
 
+    dataset, layout = "dtu64", LAYOUT_64
+    published = tuple(f"scan{number}" for number in SCANS_64)
     tasks: tuple[Task, ...] = ("pose",)
 
-    def __init__(self, root: Path, protocol: Protocol) -> None:
-        self.root, self.protocol = root, protocol
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return published_scenes(self.root, (f"scan{number}" for number in SCANS_64), LAYOUT_64)
-
-    def scenes(self) -> tuple[str, ...]:
-        """Name the scans that are there."""
-        return self._names
-
-    def load(self, name: str) -> BenchScene:
-        """Find a scan's files.
-
-        Raises:
-            ValueError: there is no such scan, or files of it are missing.
-        """
-        folder = need(self.root / need_scene(name, self._names, "dtu64") / "image", LAYOUT_64)
+    def _load(self, name: str) -> BenchScene:
+        folder = need(self.root / name / "image", LAYOUT_64)
         files = sorted(folder.glob("*.png"), key=lambda path: path.name)
         if len(files) > REFERENCE:
             files = [files[REFERENCE], *files[:REFERENCE], *files[REFERENCE + 1 :]]
@@ -127,7 +91,7 @@ class Dtu64:
             if not number.isdecimal():
                 raise ValueError(f"{file}: expected the number of its view as its name")
             camera = self.root / "Cameras" / f"{int(number):08d}_cam.txt"
-            if not camera.is_file() and self.protocol == "compat":
+            if not camera.is_file() and self.compat:
                 continue
             pose, intrinsics = read_camera(need(camera, LAYOUT_64))
             frames.append(

@@ -5,7 +5,6 @@ Poses and intrinsics come from the COLMAP text files of the distorted calibratio
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +13,15 @@ from jaxtyping import Bool, Float, UInt8
 
 from anyview.bench.datasets.files import (
     need,
-    need_scene,
     picture_reader,
-    published_scenes,
     read_gray,
     read_raw_float32,
     size_reader,
     upright_size,
 )
 from anyview.bench.datasets.lens import Lens
+from anyview.bench.datasets.published_set import PublishedSet
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, MeshTruth, TsdfRecipe
-from anyview.bench.options import Task
 from anyview.geometry.pose import matrix_from_quaternion_xyzw
 from anyview.images.decode import picture_size
 from anyview.options import Protocol
@@ -68,30 +65,22 @@ class _Camera:
     parameters: tuple[float, ...]
 
 
-class Eth3d:
-    """ETH3D at a place on disk; ``tasks`` decides whether scenes are sets of views or of single pictures."""
+class Eth3d(PublishedSet):
+    """ETH3D at a place on disk; ``single`` decides whether scenes are sets of views or of single pictures."""
+
+    dataset, layout = "eth3d", LAYOUT
 
     def __init__(self, root: Path, protocol: Protocol, *, single: bool = False) -> None:
-        self.root, self.protocol, self.single = root, protocol, single
-        self.tasks: tuple[Task, ...] = ("depth",) if single else ("pose", "recon_unposed", "recon_posed")
+        super().__init__(root, protocol)
+        self.single = single
+        self.published = DEPTH_SCENES if single else SCENES
+        if single:
+            self.tasks = ("depth",)
 
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return published_scenes(self.root, DEPTH_SCENES if self.single else SCENES, LAYOUT)
-
-    def scenes(self) -> tuple[str, ...]:
-        """Name the scenes that are there."""
-        return self._names
-
-    def load(self, name: str) -> BenchScene:
-        """Find a scene's files.
-
-        Raises:
-            ValueError: there is no such scene, or files of it are missing.
-        """
-        folder = self.root / need_scene(name, self._names, "eth3d")
+    def _load(self, name: str) -> BenchScene:
+        folder = self.root / name
         calibration = folder / "dslr_calibration_jpg"
-        compat = self.protocol == "compat"
+        compat = self.compat
         cameras = _read_cameras(need(calibration / "cameras.txt", LAYOUT), compat)
         poses = _read_poses(need(calibration / "images.txt", LAYOUT), compat)
         dropped = () if self.single else tuple(f"{number}.JPG" for number in LEFT_OUT.get(name, ()))
@@ -129,7 +118,7 @@ class Eth3d:
         path, base = folder / "images" / image, Path(image).name
         depth_file = folder / "ground_truth_depth" / "dslr_images" / base
         mask_file = folder / "masks_for_images" / "dslr_images" / base.replace(".JPG", ".png")
-        compat = self.protocol == "compat"
+        compat = self.compat
         read_size = (lambda: upright_size(path)) if compat else size_reader(path)
         matrix, lens = _intrinsics(camera, compat, path)
 

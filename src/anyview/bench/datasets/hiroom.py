@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from anyview.bench.datasets.files import need, need_scene, picture_reader, read_gray, read_matrix, size_reader
+from anyview.bench.datasets.files import need, picture_reader, read_gray, read_matrix, size_reader
+from anyview.bench.datasets.published_set import PublishedSet
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, CloudTruth, TsdfRecipe
-from anyview.bench.options import Task
-from anyview.options import Protocol
 
 LIST = "selected_scene_list_val.txt"
 LAYOUT = (
@@ -22,13 +21,10 @@ RECIPE = TsdfRecipe(
 )
 
 
-class HiRoom:
-    """HiRoom at a place on disk."""
+class HiRoom(PublishedSet):
+    """HiRoom at a place on disk; its scenes are those of a list."""
 
-    tasks: tuple[Task, ...] = ("pose", "recon_unposed", "recon_posed")
-
-    def __init__(self, root: Path, protocol: Protocol) -> None:
-        self.root, self.protocol = root, protocol
+    dataset, layout = "hiroom", LAYOUT
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -38,29 +34,21 @@ class HiRoom:
             raise ValueError(f"{self.root / LIST} names no scenes; expected {LAYOUT}")
         return names
 
-    def scenes(self) -> tuple[str, ...]:
-        """Name the scenes of the list."""
-        return self._names
-
-    def load(self, name: str) -> BenchScene:
-        """Find a scene's files.
-
-        Raises:
-            ValueError: there is no such scene, or files of it are missing.
-        """
-        folder = need(self.root / "data" / need_scene(name, self._names, "hiroom"), LAYOUT)
+    def _load(self, name: str) -> BenchScene:
+        folder = need(self.root / "data" / name, LAYOUT)
         intrinsics = read_matrix(need(folder / "cam_K.npy", LAYOUT), 3, 3).astype(np.float32)
-        frames = []
+        frames, missing = [], []
         for picture in sorted(need(folder / "image", LAYOUT).iterdir(), key=lambda path: path.name):
             pose = folder / "pose" / f"{picture.name.partition('.')[0]}.npy"
             if pose.is_file():
                 frames.append(self._frame(folder, picture, pose, intrinsics))
-            elif self.protocol == "sane":
-                raise ValueError(f"{pose} is missing; expected {LAYOUT}")
+            else:
+                missing.append(pose)
+        self.refuse_missing(missing)
         if not frames:
             raise ValueError(f"{folder} has no frames; expected {LAYOUT}")
         truth = self.root / "fused_pcd" / ("-".join(Path(name).parts[-3:]) + ".ply")
-        if self.protocol == "sane":
+        if not self.compat:
             need(truth, LAYOUT)
         return BenchScene(
             dataset="hiroom", name=name, frames=tuple(frames), truth=CloudTruth(truth), read_recipe=lambda: RECIPE
@@ -71,7 +59,7 @@ class HiRoom:
 
         def read_valid() -> Bool[np.ndarray, "height width"] | None:
             depth_file, aliasing_file = folder / "depth" / file, folder / "aliasing_mask" / file
-            if not depth_file.is_file() and self.protocol == "compat":
+            if not depth_file.is_file() and self.compat:
                 return None
             valid = read_gray(depth_file, np.uint16) > 0
             return valid & ~(read_gray(aliasing_file, np.uint8) > 0) if aliasing_file.is_file() else valid

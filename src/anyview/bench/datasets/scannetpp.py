@@ -1,25 +1,16 @@
 """ScanNet++ (Yeshwanth et al., 2023) with the benchmark's own COLMAP poses of the telephone's frames (2.3)."""
 
-from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
-from anyview.bench.datasets.files import (
-    need,
-    need_scene,
-    picture_reader,
-    published_scenes,
-    read_gray,
-    size_reader,
-)
+from anyview.bench.datasets.files import need, picture_reader, read_gray, size_reader
+from anyview.bench.datasets.published_set import PublishedSet
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, MeshTruth, TsdfRecipe
-from anyview.bench.options import Task
 from anyview.fusion.depth import resize_linear, resize_nearest
 from anyview.images.colmap import read_model
-from anyview.options import Protocol
 
 LAYOUT = (
     "SCENE/{merge_dslr_iphone/{colmap/sparse_render_rgb/{cameras,images,points3D}.{bin,txt}, images/*, "
@@ -61,29 +52,13 @@ Rectangle = tuple[int, int, int, int]
 """x, y, width, height."""
 
 
-class ScanNetPlusPlus:
+class ScanNetPlusPlus(PublishedSet):
     """ScanNet++ at a place on disk. Needs the extra ``colmap``."""
 
-    tasks: tuple[Task, ...] = ("pose", "recon_unposed", "recon_posed")
+    dataset, layout, published = "scannetpp", LAYOUT, SCENES
 
-    def __init__(self, root: Path, protocol: Protocol) -> None:
-        self.root, self.protocol = root, protocol
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return published_scenes(self.root, SCENES, LAYOUT)
-
-    def scenes(self) -> tuple[str, ...]:
-        """Name the scenes that are there."""
-        return self._names
-
-    def load(self, name: str) -> BenchScene:
-        """Find a scene's files.
-
-        Raises:
-            ValueError: there is no such scene, or files of it are missing.
-        """
-        scene = self.root / need_scene(name, self._names, "scannetpp")
+    def _load(self, name: str) -> BenchScene:
+        scene = self.root / name
         folder = scene / "merge_dslr_iphone"
         model = read_model(need(folder / "colmap" / "sparse_render_rgb", LAYOUT))
         frames, missing = [], []
@@ -91,19 +66,18 @@ class ScanNetPlusPlus:
             if "iphone" not in image.name:
                 continue
             if not (folder / "images" / image.name).is_file():
-                missing.append(image.name)
+                missing.append(folder / "images" / image.name)
                 continue
             camera = model.cameras[image.camera_id]
             pose = np.eye(4, dtype=np.float32)
             pose[:3] = image.cam_from_world().matrix()
             view = view_of(camera.model_name, tuple(camera.params), camera.height, camera.width)
             frames.append(self._frame(folder, image.name, pose, view))
-        if missing and self.protocol == "sane":
-            raise ValueError(f"{folder / 'images' / missing[0]} is missing, and {len(missing) - 1} others; {LAYOUT}")
+        self.refuse_missing(missing)
         if not frames:
             raise ValueError(f"{folder} has no frame of the telephone; expected {LAYOUT}")
         mesh = scene / "scans" / "mesh_aligned_0.05.ply"
-        if self.protocol == "sane":
+        if not self.compat:
             need(mesh, LAYOUT)
         models = ", ".join(sorted({camera.model_name for camera in model.cameras.values()}))
         return BenchScene(
@@ -118,7 +92,7 @@ class ScanNetPlusPlus:
     def _frame(self, folder: Path, image: str, pose: Float32[np.ndarray, "4 4"], view: "View") -> BenchFrame:
         path = folder / "images" / image
         depth_file = folder / "render_depth" / (Path(image).name[:-4] + ".png")
-        compat = self.protocol == "compat"
+        compat = self.compat
 
         def read_valid() -> Bool[np.ndarray, "768 1024"] | None:
             if compat and not depth_file.is_file():

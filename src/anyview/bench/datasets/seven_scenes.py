@@ -3,24 +3,14 @@
 The intrinsics are those of the depth camera, and depth is not registered to colour; the community keeps both.
 """
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from anyview.bench.datasets.files import (
-    need,
-    need_scene,
-    picture_reader,
-    published_scenes,
-    read_gray,
-    read_matrix,
-    size_reader,
-)
+from anyview.bench.datasets.files import need, picture_reader, read_gray, read_matrix, size_reader
+from anyview.bench.datasets.published_set import PublishedSet
 from anyview.bench.datasets.scene import BenchFrame, BenchScene, MeshTruth, TsdfRecipe
-from anyview.bench.options import Task
-from anyview.options import Protocol
 
 LAYOUT = "7Scenes/{SCENE/seq-01/frame-000000.{color.png,depth.png,pose.txt} (stairs: seq-02), meshes/SCENE.ply}"
 FRAMES = {"chess": 1000, "fire": 1000, "heads": 1000, "office": 1000, "pumpkin": 1000, "redkitchen": 1000}
@@ -32,30 +22,14 @@ RECIPE = TsdfRecipe(
 NO_MEASUREMENT = 65535
 
 
-class SevenScenes:
+class SevenScenes(PublishedSet):
     """7-Scenes at a place on disk."""
 
-    tasks: tuple[Task, ...] = ("pose", "recon_unposed", "recon_posed")
+    dataset, layout, published, scene_root = "7scenes", LAYOUT, tuple(FRAMES), "7Scenes"
 
-    def __init__(self, root: Path, protocol: Protocol) -> None:
-        self.root, self.protocol = root / "7Scenes", protocol
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return published_scenes(self.root, FRAMES, LAYOUT)
-
-    def scenes(self) -> tuple[str, ...]:
-        """Name the scenes that are there."""
-        return self._names
-
-    def load(self, name: str) -> BenchScene:
-        """Find a scene's files.
-
-        Raises:
-            ValueError: there is no such scene, or files of it are missing.
-        """
-        sequence = "seq-02" if need_scene(name, self._names, "7scenes") == "stairs" else "seq-01"
-        folder = need(self.root / name / sequence, LAYOUT)
+    def _load(self, name: str) -> BenchScene:
+        sequence = "seq-02" if name == "stairs" else "seq-01"
+        folder = need(self.root / self.scene_root / name / sequence, LAYOUT)
         frames, broken = [], []
         for number in range(FRAMES[name]):
             color, pose = (folder / f"frame-{number:06d}.{what}" for what in ("color.png", "pose.txt"))
@@ -63,31 +37,31 @@ class SevenScenes:
                 frames.append(self._frame(color, pose))
             elif color.is_file() or pose.is_file():
                 broken.append(pose if color.is_file() else color)
-        if broken and self.protocol == "sane":
-            raise ValueError(f"{broken[0]} is missing, and {len(broken) - 1} others; expected {LAYOUT}")
+        self.refuse_missing(broken)
         if not frames:
             raise ValueError(f"{folder} has no frames; expected {LAYOUT}")
-        if self.protocol == "sane":
-            need(self.root / "meshes" / f"{name}.ply", LAYOUT)
+        mesh = self.root / self.scene_root / "meshes" / f"{name}.ply"
+        if not self.compat:
+            need(mesh, LAYOUT)
         few = (f"{len(frames)} of the {FRAMES[name]} published frames",) if len(frames) < FRAMES[name] else ()
         return BenchScene(
             dataset="7scenes",
             name=name,
             frames=tuple(frames),
-            truth=MeshTruth(self.root / "meshes" / f"{name}.ply"),
+            truth=MeshTruth(mesh),
             read_recipe=lambda: RECIPE,
             notes=few,
         )
 
     def _frame(self, color: Path, pose: Path) -> BenchFrame:
         def depth_path() -> Path:
-            if self.protocol == "compat":  # Q32: every "color" of the path
+            if self.compat:  # Q32: every "color" of the path
                 return Path(str(color).replace("color", "depth"))
             return color.with_name(color.name.replace("color", "depth"))
 
         def read_valid() -> Bool[np.ndarray, "height width"] | None:
             path = depth_path()
-            if not path.is_file() and self.protocol == "compat":
+            if not path.is_file() and self.compat:
                 return None
             depth = read_gray(path, np.uint16)
             return (depth > 0) & (depth != NO_MEASUREMENT)

@@ -1,5 +1,6 @@
 """Data sets of single pictures with depth: KITTI, NYUv2, Sintel, DIODE, SUN RGB-D (benchmark 3.3)."""
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache, partial
@@ -7,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
 from anyview.bench.datasets.files import need, need_scene, picture_reader, read_gray, size_reader
 from anyview.bench.datasets.scene import BenchFrame, BenchScene
 from anyview.bench.options import Task
+from anyview.images.decode import picture_size
 from anyview.options import Protocol
 
 KITTI_LAYOUT = "DATE/DRIVE/image_02/data/ID.png and DRIVE/proj_depth/groundtruth/image_02/ID.png (16 bits, metres·256)"
@@ -20,11 +23,13 @@ NYU_LAYOUT = "nyu_depth_v2_labeled.mat and splits.mat"
 SINTEL_LAYOUT = "training/final/SCENE/frame_0001.png and training/depth/SCENE/frame_0001.dpt"
 DIODE_LAYOUT = "val/{indoors,outdoor}/scene_*/scan_*/NAME.png with NAME_depth.npy and NAME_depth_mask.npy"
 SUN_LAYOUT = "SENSOR/**/NAME/{image/*.jpg, depth/*.png}, and test.txt with the folders NAME, one a line"
+MOGE_LAYOUT = "BUNDLE/**/{image.jpg, depth.png, meta.json}"
 NYU_INTRINSICS = np.array([[518.8579, 0, 325.58245], [0, 519.46961, 253.73617], [0, 0, 1]], np.float32)
 DIODE_INTRINSICS = np.array([[886.81, 0, 512], [0, 927.06, 384], [0, 0, 1]], np.float32)
 PICTURES_PER_SCENE = 50
 """Large sets come in parts of this many pictures, so that little is lost when a run is ended."""
 SINTEL_TAG = 202021.25
+MOGE_STEPS = 65533
 
 
 class SinglePictures:
@@ -80,6 +85,11 @@ def diode(root: Path, _protocol: Protocol) -> SinglePictures:
 def sunrgbd(root: Path, _protocol: Protocol) -> SinglePictures:
     """Open the test set of SUN RGB-D."""
     return SinglePictures("sunrgbd", SUN_LAYOUT, root, _find_sun)
+
+
+def moge(root: Path, _protocol: Protocol) -> SinglePictures:
+    """Open the bundles that MoGe is evaluated on, one or several of them."""
+    return SinglePictures("moge", MOGE_LAYOUT, root, _find_moge)
 
 
 def _frame(name: str, picture: Path, read_depth: Callable[[], Float[np.ndarray, "h w"]], **known: object) -> BenchFrame:
@@ -170,12 +180,12 @@ def _find_nyu(root: Path) -> dict[str, list[BenchFrame]]:
         )
         for number in numbers.tolist()
     ]
-    return _in_parts("test", frames)
+    return _in_parts("test-", frames)
 
 
 def _in_parts(name: str, frames: list[BenchFrame]) -> dict[str, list[BenchFrame]]:
     starts = range(0, len(frames), PICTURES_PER_SCENE)
-    return {f"{name}-{start:04d}": frames[start : start + PICTURES_PER_SCENE] for start in starts}
+    return {f"{name}{start:04d}": frames[start : start + PICTURES_PER_SCENE] for start in starts}
 
 
 def _find_sintel(root: Path) -> dict[str, list[BenchFrame]]:
@@ -231,7 +241,7 @@ def _find_sun(root: Path) -> dict[str, list[BenchFrame]]:
         intrinsics = root / name / "intrinsics.txt"
         matrix = np.loadtxt(intrinsics).reshape(3, 3).astype(np.float32) if intrinsics.is_file() else None
         frames.append(_frame(name, picture, partial(read_sun_depth, depth), intrinsics=matrix))
-    return _in_parts("test", frames)
+    return _in_parts("test-", frames)
 
 
 def _only(folder: Path, pattern: str) -> Path:
@@ -246,3 +256,46 @@ def read_sun_depth(path: Path) -> Float[np.ndarray, "height width"]:
     """Read depth in metres from steps of a millimetre whose 16 bits are rotated by three."""
     values = read_gray(path, np.uint16)
     return ((values >> 3) | (values << 13)).astype(np.float32) / 1000
+
+
+def _find_moge(root: Path) -> dict[str, list[BenchFrame]]:
+    bundles: dict[str, list[BenchFrame]] = {}
+    for picture in sorted(root.glob("*/**/image.jpg")):
+        depth, meta = (need(picture.with_name(name), MOGE_LAYOUT) for name in ("depth.png", "meta.json"))
+        frame = _frame(
+            picture.parent.relative_to(root).as_posix(),
+            picture,
+            partial(read_moge_depth, depth),
+            intrinsics=_moge_intrinsics(meta, picture_size(picture)),
+        )
+        bundles.setdefault(picture.relative_to(root).parts[0], []).append(frame)
+    return {name: part for bundle, frames in bundles.items() for name, part in _in_parts(f"{bundle}/", frames).items()}
+
+
+def _moge_intrinsics(path: Path, size: tuple[int, int]) -> Float[np.ndarray, "3 3"]:
+    """Read K, which is stored in parts of the picture's width and height."""
+    try:
+        matrix = np.array(json.loads(path.read_text(encoding="utf-8"))["intrinsics"], np.float32).reshape(3, 3)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected 3×3 intrinsics ({error!r})") from error
+    return np.diag(np.array([size[1], size[0], 1], np.float32)) @ matrix
+
+
+def read_moge_depth(path: Path) -> Float[np.ndarray, "height width"]:
+    """Read depth whose logarithm is stored in 65533 steps from ``near`` to ``far``; 0 where there is none.
+
+    Step 0 is for unknown depth and the last one for infinite depth; the file's text says what near and far are.
+
+    Raises:
+        ValueError: the file is no such picture.
+    """
+    steps = read_gray(path, np.uint16)
+    with Image.open(path) as image:
+        limits = [image.info.get(name) for name in ("near", "far")]
+    try:
+        near, far = (float(limit) for limit in limits)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected numbers near and far in its text, got {limits}") from error
+    part = (steps.astype(np.float64) - 1) / MOGE_STEPS
+    depth = (near ** (1 - part) * far**part).astype(np.float32)
+    return np.where((steps == 0) | (steps > MOGE_STEPS + 1), np.float32(0), depth)

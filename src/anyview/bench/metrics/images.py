@@ -1,19 +1,16 @@
 """Scores of rendered pictures (benchmark 3.1)."""
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from anyview.render.lpips import open_lpips
+
 WINDOW, DEVIATION = 11, 1.5
 """Of SSIM's Gaussian window, in pixels."""
-LPIPS_WEIGHTS = "vgg16-397923af.pth"
-"""torchvision's file of the VGG network that LPIPS compares features of."""
 
 
 def psnr(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
@@ -45,7 +42,7 @@ def ssim(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 heig
 def lpips_lacks() -> str | None:
     """Say why LPIPS cannot be computed here; None: it can."""
     try:
-        _lpips_network()
+        open_lpips()
     except (ImportError, ValueError) as error:
         return str(error)
     return None
@@ -54,31 +51,13 @@ def lpips_lacks() -> str | None:
 def lpips(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
     """Compute the perceptual distance LPIPS (Zhang et al. 2018) with VGG features, of pictures from 0 to 1.
 
-    Needs the packages ``lpips`` and ``torchvision`` and the VGG weights in torch.hub's folder; downloads nothing.
-
     Raises:
-        ImportError: a package is missing.
+        ImportError: a package is missing, see `render.lpips`.
         ValueError: the weights are.
     """
+    distance = open_lpips()
     with torch.inference_mode():
-        return _lpips_network()(rendered.clamp(0, 1)[None], truth.clamp(0, 1)[None], normalize=True).item()
-
-
-def _lpips_network() -> torch.nn.Module:
-    try:
-        from lpips import LPIPS
-    except ImportError as error:
-        raise ImportError("LPIPS needs the packages lpips and torchvision: pip install lpips torchvision") from error
-    weights = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS
-    if not weights.is_file():
-        raise ValueError(f"LPIPS needs torchvision's VGG weights in {weights}, and they are not there")
-    return _load_lpips(LPIPS)
-
-
-@lru_cache(maxsize=1)
-def _load_lpips(make: Callable[..., torch.nn.Module]) -> torch.nn.Module:
-    """Read the network once: a scene has many pictures to compare."""
-    return make(net="vgg", verbose=False).eval()
+        return distance(rendered.clamp(0, 1)[None], truth.clamp(0, 1)[None]).item()
 
 
 def _window_means(images: Float[Tensor, "channels 1 height width"]) -> Float[Tensor, "channels 1 rows columns"]:

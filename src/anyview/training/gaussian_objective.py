@@ -1,0 +1,166 @@
+"""What a Gaussian head is taught: some views of a scene are shown, and what others see of the Gaussians is compared.
+
+Gaussians stand in front of the true cameras. Where the network is told these, depth takes the unit that predictions
+then have, by the network's own poses beside the true ones, so that the head learns to correct it; where it is not,
+depth takes the factor that fits the true one best, for there is no other.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from anyview.geometry.alignment import align_trajectories, fit_scale_l1
+from anyview.images.preprocess import normalize
+from anyview.model.gaussians import gaussians_from_raw, pixel_depth
+from anyview.model.network import Network
+from anyview.render.lpips import open_lpips
+from anyview.render.rasterize import rasterize
+from anyview.training.augment import mirror_scenes
+from anyview.training.config import TrainOptions
+from anyview.training.gaussian_head import GaussianReader, GaussianReading
+from anyview.training.gaussian_losses import color_loss, edge_loss, shape_loss
+from anyview.training.samples import Sample, Source
+from anyview.training.step import Terms
+from anyview.training.validation import Evaluator, Validation, to_device
+from anyview.types import Cameras, Gaussians, TrueViews
+
+LARGEST_UNIT_ERROR = 1.5
+"""Units from poses are kept this near to the true one: a scene that is placed nowhere teaches nothing."""
+
+
+class Roles(NamedTuple):
+    """The views of a scene by what they are for."""
+
+    shown: list[int]
+    held_out: list[int]
+
+
+class GaussianObjective:
+    """Pictures of held-out views, and depth of those shown (`training.objective.Objective`)."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        assert options.gaussians is not None
+        self.options, self.config = options, options.gaussians
+        self.lpips = open_lpips() if options.perception == "lpips" else None
+
+    def reader(self, network: Network, *, averaged: bool) -> GaussianReader:
+        """Prepare a network to be run; the averaged one in whole precision."""
+        return GaussianReader(network, torch.float32 if averaged else getattr(torch, self.options.head_precision))
+
+    def terms(self, reader: nn.Module, truth: TrueViews, sample: Sample) -> Terms:
+        """Run the network on the views that are shown, and compare what the others see."""
+        truth = mirror_scenes(truth, sample.indices, self.options.mirror, self.options.seed)
+        roles = draw_roles(sample.views, self.options.held_out, self.options.seed, sample.step)
+        known = torch.tensor(sample.known_cameras, device=truth.depth.device)
+        return self._compare(reader, truth, roles, known)[0]
+
+    def weigh(self, terms: Terms) -> Float[Tensor, " batch"]:
+        """Sum a scene's loss terms with the recipe's weights."""
+        options = self.options
+        return (
+            options.color_weight * terms["color"]
+            + options.perception_weight * terms["perception"]
+            + options.shape_weight * terms["shape"]
+        )
+
+    @torch.no_grad()
+    def validate(
+        self, reader: nn.Module, source: Source, evaluators: Sequence[Evaluator], device: torch.device
+    ) -> Validation:
+        """Score held-out views by PSNR, for each number of shown views; ``evaluators`` score what stays as it is."""
+        options = self.options
+        scores: dict[str, list[float]] = defaultdict(list)
+        pictures = {}
+        for views in options.validation_views:
+            for index in range(options.validation_scenes):
+                count = views + options.held_out
+                truth = source.batch((index,), count, *options.validation_size, options.validation_spread)
+                roles = draw_roles(count, options.held_out, options.seed, index)
+                known = torch.ones(1, dtype=torch.bool, device=device)
+                terms, rendered = self._compare(reader, to_device(truth, device), roles, known)
+                errors = (rendered[0].clamp(0, 1).cpu() - truth.images[0, roles.held_out] / 255).square()
+                found = {"loss": self.weigh(terms), **terms, "psnr": -10 * errors.flatten(1).mean(1).log10().mean()}
+                for name, value in found.items():
+                    scores[f"{views}views/{name}"].append(value.item())
+                if index == 0:
+                    pictures[f"{views}views"] = draw_views(truth, roles, rendered)
+        return Validation({name: float(np.mean(values)) for name, values in scores.items()}, pictures)
+
+    def _compare(
+        self, reader: nn.Module, truth: TrueViews, roles: Roles, known: Tensor
+    ) -> tuple[Terms, Float[Tensor, "batch held_out height width 3"]]:
+        shown = take_views(truth, roles.shown)
+        reading: GaussianReading = reader(normalize(shown.images), shown.cameras, known)
+        valid = shown.depth.isfinite() & (shown.depth > 0)
+        depth = reading.depth * units(reading, shown, valid, known)[:, None, None, None]
+        colors = shown.images / 255
+        gaussians = gaussians_from_raw(reading.raw, depth, shown.cameras, self.config, colors=colors)
+        hidden = take_views(truth, roles.held_out)
+        rendered = torch.stack(list(_render(gaussians, hidden, colors)))
+        expected = hidden.images / 255
+        terms = {
+            "color": color_loss(rendered, expected),
+            "perception": self._perception(rendered, expected),
+            "shape": shape_loss(pixel_depth(reading.raw, depth, self.config), shown.depth, valid),
+        }
+        return terms, rendered
+
+    def _perception(
+        self, rendered: Float[Tensor, "batch views height width 3"], truth: Float[Tensor, "batch views height width 3"]
+    ) -> Float[Tensor, " batch"]:
+        if self.lpips is None:
+            return edge_loss(rendered, truth)
+        one, other = (pictures.flatten(0, 1).movedim(-1, 1) for pictures in (rendered, truth))
+        return self.lpips(one, other).unflatten(0, rendered.shape[:2]).mean(1)
+
+
+def units(
+    reading: GaussianReading, shown: TrueViews, valid: Bool[Tensor, "batch views height width"], known: Tensor
+) -> Float[Tensor, " batch"]:
+    """Return what brings each scene's depth to the unit of the truth; ``known`` are those with told cameras."""
+    scale = fit_scale_l1(reading.depth.flatten(1), shown.depth.flatten(1), valid.flatten(1).float()).nan_to_num(nan=1.0)
+    for scene in known.nonzero()[:, 0].tolist():
+        # As predictions with known cameras do it, `predictor.known_cameras`.
+        found = align_trajectories(shown.cameras.world_to_camera[scene], reading.world_to_camera[scene])
+        if found.scale_known:
+            nearest, farthest = scale[scene] / LARGEST_UNIT_ERROR, scale[scene] * LARGEST_UNIT_ERROR
+            scale[scene] = (1 / found.similarity.scale).clamp(nearest, farthest)
+    return scale
+
+
+def draw_roles(views: int, held_out: int, seed: int, number: int) -> Roles:
+    """Draw which views are held out, by the number of the step or scene."""
+    hidden = sorted(random.Random(f"held out {seed} {number}").sample(range(views), held_out))
+    return Roles([view for view in range(views) if view not in hidden], hidden)
+
+
+def take_views(truth: TrueViews, views: list[int]) -> TrueViews:
+    """Keep some views of every scene of a batch."""
+    poses, intrinsics = truth.cameras.world_to_camera[:, views], truth.cameras.intrinsics[:, views]
+    return TrueViews(truth.images[:, views], truth.depth[:, views], Cameras(poses, intrinsics))
+
+
+def _render(
+    gaussians: Gaussians, views: TrueViews, colors: Float[Tensor, "batch shown height width 3"]
+) -> Iterator[Float[Tensor, "held_out height width 3"]]:
+    """Render each scene on the mean colour of its shown pictures, so that a hole is the best guess and not black."""
+    height, width = views.depth.shape[-2:]
+    for scene in range(len(colors)):
+        one = Gaussians(**{name: value[scene] for name, value in vars(gaussians).items()})
+        background = colors[scene].flatten(0, 2).mean(0).tolist()
+        yield rasterize(one, views.cameras[scene], height, width, background=background).color
+
+
+def draw_views(
+    truth: TrueViews, roles: Roles, rendered: Float[Tensor, "1 held_out height width 3"]
+) -> UInt8[np.ndarray, "total_height total_width 3"]:
+    """Draw a row for each held-out view: the picture, and what was rendered."""
+    seen = (rendered[0].clamp(0, 1) * 255).round().byte().cpu().numpy()
+    pictures = truth.images[0, roles.held_out].cpu().numpy()
+    return np.concatenate([np.concatenate(pair, axis=1) for pair in zip(pictures, seen, strict=True)])
