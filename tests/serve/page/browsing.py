@@ -177,7 +177,7 @@ class Visit:
         """Keep a picture of the page for the docs, where they are wanted."""
         if PICTURES:
             self.settle()
-            self.page.screenshot(path=Path(PICTURES) / f"page_{name}.jpg", type="jpeg", quality=80)
+            self.page.screenshot(path=Path(PICTURES) / f"page_{name}.jpg", type="jpeg", quality=80, scale="css")
 
     @property
     def foreign(self) -> list[str]:
