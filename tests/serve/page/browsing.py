@@ -149,11 +149,15 @@ class Visit:
         picture = Image.open(io.BytesIO(self.page.locator(selector).screenshot()))
         return np.asarray(picture.convert("RGB")).astype(np.int64)
 
+    @property
+    def background(self) -> list[int]:
+        """Red, green and blue of the 3D view where nothing is."""
+        color = self.page.evaluate("getComputedStyle(document.getElementById('stage-canvas')).backgroundColor")
+        return [int(value) for value in re.findall(r"\d+", color)]
+
     def shown(self, picture: np.ndarray) -> float:
         """Share of a picture of the 3D view that is not background."""
-        color = self.page.evaluate("getComputedStyle(document.getElementById('stage-canvas')).backgroundColor")
-        background = [int(value) for value in re.findall(r"\d+", color)]
-        return float(changed(picture, np.broadcast_to(background, picture.shape)).mean())
+        return float(changed(picture, np.broadcast_to(self.background, picture.shape)).mean())
 
     def place(self, selector: str, pixel: tuple[int, int], shape: tuple[int, int]) -> tuple[float, float]:
         """Where on the screen the pixel (x, y) lies of a picture [height, width] that just fits into an element."""
@@ -173,7 +177,7 @@ class Visit:
         """Keep a picture of the page for the docs, where they are wanted."""
         if PICTURES:
             self.settle()
-            self.page.screenshot(path=Path(PICTURES) / f"page_{name}.jpg", type="jpeg", quality=80)
+            self.page.screenshot(path=Path(PICTURES) / f"page_{name}.jpg", type="jpeg", quality=80, scale="css")
 
     @property
     def foreign(self) -> list[str]:

@@ -98,7 +98,6 @@ def test_broken_files_are_named(make_visit, site, folder, pictures):
         page.click("#send")
         page.get_by_text("Failed").wait_for()
         assert "half.png" in visit.text("#job-error")
-        visit.keep("failed")
 
 
 def test_files_are_dropped(visit):
@@ -113,7 +112,6 @@ def test_results_are_kept_shared_and_removed(make_visit, visit, site, result, tm
     page = visit.page
     visit.open()
     page.locator(f"#gallery a[href='#/jobs/{result}'] img").wait_for()
-    visit.keep("start")
     visit.open_result(result)
     page.click("#share")
     page.locator("#share-link").wait_for()

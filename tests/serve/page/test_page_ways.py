@@ -75,7 +75,6 @@ def test_a_phone_shows_all(make_visit, site, truth, result):
         visit.open()
         page.locator("#gallery img").first.wait_for()
         assert fits(visit)
-        visit.keep("phone_start")
         visit.open_result(result)
         assert fits(visit)
         seen = visit.see()

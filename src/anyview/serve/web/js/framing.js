@@ -4,9 +4,17 @@ import * as THREE from "../vendor/three.module.min.js";
 import { quantiles } from "./colors.js";
 
 /** @typedef {import("./scene.js").PosedView} PosedView */
-/** @typedef {{ position: THREE.Vector3, quaternion: THREE.Quaternion, target: THREE.Vector3, fov: number }} Pose */
+/**
+ * @typedef {object} Pose
+ * @property {THREE.Vector3} position
+ * @property {THREE.Quaternion} quaternion
+ * @property {THREE.Vector3} target
+ * @property {number} fov Vertical, degrees.
+ * @property {THREE.Vector3} lens How far the projection is from a plain one: see `applyLens`.
+ */
 /** @typedef {ReturnType<typeof sceneFrame>} Frame */
 
+export const PLAIN_LENS = new THREE.Vector3(1, 0, 0);
 export const OPENGL_FROM_OPENCV = new THREE.Matrix4().makeScale(1, -1, -1);
 /** Points that are looked at, about. */
 const SAMPLE = 50000;
@@ -48,11 +56,32 @@ export function sceneFrame(points, views) {
  * @returns {Pose}
  */
 export function viewPose(view, depth, aspect) {
-  const [[fx], [, fy]] = view.intrinsics;
-  const slope = Math.max(view.height / fy, view.width / fx / aspect);
+  const [[fx, , cx], [, fy, cy]] = view.intrinsics;
+  const width = Math.max(view.width, view.height * aspect); // of the canvas, in pixels of the picture
+  const height = width / aspect;
   const pose = standing(view);
-  const target = new THREE.Vector3(0, 0, -depth).applyQuaternion(pose.quaternion).add(pose.position);
-  return { ...pose, target, fov: THREE.MathUtils.radToDeg(2 * Math.atan(slope / 2)) };
+  return {
+    ...pose,
+    target: new THREE.Vector3(0, 0, -depth).applyQuaternion(pose.quaternion).add(pose.position),
+    fov: THREE.MathUtils.radToDeg(2 * Math.atan(height / 2 / fy)),
+    lens: new THREE.Vector3(fx / fy, (2 * (cx - view.width / 2)) / width, (2 * (cy - view.height / 2)) / height),
+  };
+}
+
+/**
+ * Give a camera the projection of a picture's: pixels that are not square (lens.x is fx / fy), a principal point that is
+ * not in the middle (lens.y right and lens.z down of it, in halves of the canvas).
+ *
+ * @param {THREE.PerspectiveCamera} camera
+ * @param {THREE.Vector3} lens
+ */
+export function applyLens(camera, lens) {
+  camera.updateProjectionMatrix();
+  const { elements } = camera.projectionMatrix;
+  elements[0] *= lens.x;
+  elements[8] = -lens.y;
+  elements[9] = lens.z;
+  camera.projectionMatrixInverse.copy(camera.projectionMatrix).invert();
 }
 
 /**
@@ -70,7 +99,7 @@ export function overviewPose({ middle, extent, up }, views, aspect) {
   const slope = Math.tan(THREE.MathUtils.degToRad(OVERVIEW_FOV / 2)) / Math.min(aspect, 1);
   const fov = THREE.MathUtils.radToDeg(2 * Math.atan(slope));
   const turn = new THREE.Matrix4().lookAt(position, middle, up);
-  return { position, target: middle.clone(), quaternion: new THREE.Quaternion().setFromRotationMatrix(turn), fov };
+  return { position, target: middle.clone(), quaternion: new THREE.Quaternion().setFromRotationMatrix(turn), fov, lens: PLAIN_LENS };
 }
 
 /** @param {PosedView} view */

@@ -1,6 +1,7 @@
 /** Moving the viewer's camera: around a target (orbit), or as a walker (walk). Pointers and wheel; keys: keyboard.js. */
 
 import * as THREE from "../vendor/three.module.min.js";
+import { PLAIN_LENS } from "./framing.js";
 
 /** @typedef {"orbit" | "walk"} Mode */
 /** @typedef {import("./framing.js").Pose} Pose */
@@ -14,6 +15,7 @@ export class Navigation {
   mode = "orbit";
   target = new THREE.Vector3();
   up = new THREE.Vector3(0, 1, 0);
+  lens = PLAIN_LENS.clone();
   /** Length of a step of a walker. */
   step = 1;
   #flight = 0;
@@ -104,6 +106,7 @@ export class Navigation {
     this.camera.position.copy(pose.position);
     this.camera.quaternion.copy(pose.quaternion);
     this.camera.fov = pose.fov;
+    this.lens.copy(pose.lens);
     this.target.copy(pose.target);
     this.onChange();
   }
@@ -117,7 +120,7 @@ export class Navigation {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return this.place(goal);
     this.#stop();
     const { camera } = this;
-    const from = { position: camera.position.clone(), quaternion: camera.quaternion.clone(), fov: camera.fov };
+    const from = { position: camera.position.clone(), quaternion: camera.quaternion.clone(), fov: camera.fov, lens: this.lens.clone() };
     this.target.copy(goal.target);
     const start = performance.now();
     const frame = () => {
@@ -125,6 +128,7 @@ export class Navigation {
       const share = time * time * (3 - 2 * time);
       camera.position.lerpVectors(from.position, goal.position, share);
       camera.quaternion.slerpQuaternions(from.quaternion, goal.quaternion, share);
+      this.lens.lerpVectors(from.lens, goal.lens, share);
       camera.fov = from.fov + (goal.fov - from.fov) * share;
       this.#flight = time < 1 ? requestAnimationFrame(frame) : 0;
       this.onChange();

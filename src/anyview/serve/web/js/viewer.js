@@ -2,7 +2,7 @@
 
 import * as THREE from "../vendor/three.module.min.js";
 import { PLYLoader } from "../vendor/PLYLoader.js";
-import { OPENGL_FROM_OPENCV, overviewPose, sceneFrame, viewPose } from "./framing.js";
+import { OPENGL_FROM_OPENCV, applyLens, overviewPose, sceneFrame, viewPose } from "./framing.js";
 import { Frusta, frustumSize } from "./frusta.js";
 import { Measurement } from "./measure.js";
 import { Navigation } from "./navigation.js";
@@ -106,7 +106,7 @@ export class Viewer {
   }
 
   #render() {
-    this.camera.updateProjectionMatrix();
+    applyLens(this.camera, this.navigation.lens);
     this.camera.updateMatrixWorld();
     const background = getComputedStyle(this.canvas).backgroundColor;
     this.scene.background = new THREE.Color().setStyle(background);
