@@ -120,7 +120,8 @@ def summary(options: argparse.Namespace, record: Record, memory: list[float], di
         "answers": {str(status): count for status, count in sorted(record.statuses.items())},
         "answers_5xx": sum(count for status, count in record.statuses.items() if status >= 500),
         "refused_429": record.statuses[429],
-        "errors": record.errors[:5],
+        "connections_lost": len(record.errors),
+        "errors": sorted(set(record.errors)),
         "status_calls": len(record.status_call_s),
         "status_call_ms": {f"p{q}": round(float(np.percentile(calls, q)), 1) for q in (50, 95, 99)},
         "server_memory_mib": {

@@ -106,7 +106,7 @@ def known_hosts(options: ServeOptions) -> Callable[[str], bool]:
     Pages of other sites can have their own name point to this machine (DNS rebinding), but not a number, nor a name
     that is ours.
     """
-    names: Iterable[str] = ("localhost", options.host, socket.gethostname(), socket.getfqdn(), *options.hosts)
+    names: Iterable[str] = ("localhost", options.host, socket.gethostname(), *options.hosts)
     known = {name.lower().rstrip(".") for name in names}
 
     def is_known(header: str) -> bool:

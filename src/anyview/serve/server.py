@@ -27,7 +27,7 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
     from anyview.serve.app import create_app
     from anyview.serve.folders import Folders
     from anyview.serve.models import offered_models
-    from anyview.serve.service import Service
+    from anyview.serve.service import RETRY_AFTER_S, Service
     from anyview.serve.tokens import tokens_for
 
     listener = listen(options.host, options.port)
@@ -56,6 +56,7 @@ def run_server(options: ServeOptions, say: Callable[[str], None]) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=6 * RETRY_AFTER_S,  # who was told to come back comes back on the same connection
         h11_max_incomplete_event_size=32 * 1024,
         ws="none",
     )
