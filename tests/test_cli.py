@@ -181,7 +181,7 @@ class TestPredict:
         without_times = [re.sub(r"(?m)^took .*$", "", ran.output) for ran in (first, second)]
         assert without_times[0].replace("first", "second") == without_times[1]
         assert {Path(name).parts[0].partition(".")[0] for name in tree(Path("first"))} == {
-            *(set(WRITABLE) - {"npz", "glb", "ply", "gaussians_ply", "splat"}),
+            *(set(WRITABLE) - {"npz", "glb", "ply", "gaussians_ply", "splat", "spz"}),
             *("results", "scene", "points", "gaussians"),
         }
 

@@ -57,9 +57,12 @@ def site(result: str, folder: Path, tiny: Path) -> Iterator[Running]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_visit() -> Iterator[MakeVisit]:
-    """Open windows of a browser, in which nothing may go wrong but what a test expects."""
+    """Open windows of a browser, in which nothing may go wrong but what a test expects.
+
+    Playwright keeps an event loop running for as long as it is open, beside which other tests could start none.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
