@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from serving import QUICK, Running, picture, until
+from serving import QUICK, Running, picture
 
 from anyview.exporters.depth_png import read_depth_png
 from anyview.exporters.npz import read_npz
@@ -119,7 +119,7 @@ def test_one_picture_becomes_depth_in_one_call(live: Running, photos, tmp_path):
     assert units == "arbitrary"
     (tmp_path / "all.npz").write_bytes(live.client.depth(photos[0], {"predict": {"resolution": 56}}, arrays=True))
     assert read_npz(tmp_path / "all.npz").depth.shape == (1, 42, 56)
-    until(lambda: all(job["formats"] not in (["depth_png"], ["npz"]) for job in live.client.jobs()))
+    assert all(job["formats"] not in (["depth_png"], ["npz"]) for job in live.client.jobs())
 
 
 def test_known_cameras_are_used(live: Running, photos, tmp_path):

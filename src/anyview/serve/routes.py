@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from starlette.background import BackgroundTask
 
 from anyview.serve import schemas
 from anyview.serve.archive import zip_stream
@@ -333,9 +332,13 @@ def _file(server: Service, job: Job, name: str) -> FileResponse:
         path,
         media_type=file.media_type,
         filename=path.name,
-        content_disposition_type="inline" if file.media_type in SHOWN_INLINE else "attachment",
+        content_disposition_type=_disposition(file.media_type),
         headers={"cache-control": "private, max-age=3600"},
     )
+
+
+def _disposition(media_type: str) -> str:
+    return "inline" if media_type in SHOWN_INLINE else "attachment"
 
 
 def _archive(server: Service, job: Job) -> StreamingResponse:
@@ -365,9 +368,15 @@ async def _depth(request: Request, server: Service, owner: str) -> Response:
         server.remove(ended)
         raise Refused(422, ended.error or "the job was cancelled")
     wanted = next(file for file in ended.files if file.name.startswith("results.npz" if arrays else "depth_png/"))
-    response = _file(server, ended, wanted.name)
-    response.background = BackgroundTask(server.remove, ended)
-    return response
+    # Read at once: what is to happen after an answer does not where the client closes as soon as it has all bytes.
+    path = server.folders.result(job.id) / wanted.name
+    content = await asyncio.to_thread(path.read_bytes)
+    server.remove(ended)
+    return Response(
+        content,
+        media_type=wanted.media_type,
+        headers={"content-disposition": f'{_disposition(wanted.media_type)}; filename="{path.name}"'},
+    )
 
 
 def wants_arrays(accept: str) -> bool:
