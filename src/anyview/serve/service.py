@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TextIO
 
@@ -195,10 +195,28 @@ class Service:
         if len(upload.files) > self.options.views:
             raise Refused(413, f"a job may have at most {self.options.views} pictures and frames")
 
-    def _queue(self, owner: str, parsed: JobRequest, text: str, **more: object) -> Job:
-        limits = {"queue": self.options.queue, "queue_per_token": self.options.queue_per_token}
+    def _queue(
+        self,
+        owner: str,
+        parsed: JobRequest,
+        text: str,
+        *,
+        id: str | None = None,
+        names: Sequence[str] = (),
+        example: str | None = None,
+    ) -> Job:
         try:
-            return self.store.add(owner, parsed.model, text, formats=parsed.formats, **limits, **more)  # type: ignore[arg-type]
+            return self.store.add(
+                owner,
+                parsed.model,
+                text,
+                id=id,
+                names=names,
+                example=example,
+                formats=parsed.formats,
+                queue=self.options.queue,
+                queue_per_token=self.options.queue_per_token,
+            )
         except QueueFull as error:
             raise Refused(429, str(error), retry_after_s=RETRY_AFTER_S) from error
 
