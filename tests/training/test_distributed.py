@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rooms import Rooms, tiny
@@ -10,16 +11,21 @@ from safetensors.torch import load_file
 
 from anyview.training.trainer import train
 
-OPTIONS = tiny(tokens_per_step=3 * 34, validate_every=1)  # three scenes: one process gets two, the other one
+WHOLE = tiny(tokens_per_step=3 * 34, validate_every=1)  # three scenes: one process gets two, the other one
+_LIGHT = tuple(replace(stage, dense_every=2, told_matches=0.5) for stage in WHOLE.stages)
+CASES = {
+    "ddp": WHOLE,
+    "fsdp": replace(WHOLE, sharding="fsdp"),
+    "ddp_without_all_maps": replace(WHOLE, stages=_LIGHT, match_weight=1.0, hint_weight=1.0),
+}
 SCRIPT = """
 import os, signal, sys
 sys.path[:0] = sys.argv[3:]
 import torch
 torch.set_num_threads(1)
 from rooms import Rooms
-from test_distributed import OPTIONS
+from test_distributed import CASES
 from anyview.training.trainer import train
-from dataclasses import replace
 
 class Stopped(Rooms):
     def batch(self, indices, *rest):
@@ -27,17 +33,16 @@ class Stopped(Rooms):
             os.kill(os.getpid(), signal.SIGTERM)
         return super().batch(indices, *rest)
 
-options = replace(OPTIONS, sharding=sys.argv[2])
-print(train(options, Stopped(), os.path.join(*sys.argv[1:3]), validation=Rooms(), device="cpu"))
+print(train(CASES[sys.argv[2]], Stopped(), os.path.join(*sys.argv[1:3]), validation=Rooms(), device="cpu"))
 """
 
 
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
-def test_one_process_goes_on_where_two_stopped(sharding, tmp_path, assert_close):
+@pytest.mark.parametrize("case", CASES)
+def test_one_process_goes_on_where_two_stopped(case, tmp_path, assert_close):
     (tmp_path / "script.py").write_text(SCRIPT)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     run = subprocess.run(
-        [*launch, str(tmp_path / "script.py"), str(tmp_path), sharding, *sys.path],
+        [*launch, str(tmp_path / "script.py"), str(tmp_path), case, *sys.path],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -46,12 +51,13 @@ def test_one_process_goes_on_where_two_stopped(sharding, tmp_path, assert_close)
     )
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.count("interrupted") == 2
-    train(OPTIONS, Rooms(), tmp_path / "one", validation=Rooms(), device="cpu")
+    options = replace(CASES[case], sharding="ddp")
+    train(options, Rooms(), tmp_path / "one", validation=Rooms(), device="cpu")
     straight = load_file(tmp_path / "one" / "checkpoints" / "00000004.safetensors")
-    folder = tmp_path / sharding
+    folder = tmp_path / case
     assert [path.stem for path in (folder / "checkpoints").iterdir()] == ["00000003"]
-    train(OPTIONS, Rooms(), folder, validation=Rooms(), resume=True, device="cpu")
+    train(options, Rooms(), folder, validation=Rooms(), resume=True, device="cpu")
     resumed = load_file(folder / "checkpoints" / "00000004.safetensors")
     assert resumed.keys() == straight.keys()
     for name, expected in straight.items():
-        assert_close(resumed[name], expected, 1e-3, reason="AdamW divides by the gradients' roots")
+        assert_close(resumed[name], expected, 3e-3, reason="AdamW divides by the gradients' roots")

@@ -5,6 +5,7 @@ import math
 import torch
 from rooms import Rooms, tiny
 
+from anyview.geometry.pose import decode_pose, normalize_poses
 from anyview.images.preprocess import normalize
 from anyview.training.losses import SHIFT_WEIGHT, hint_loss, match_loss
 from anyview.training.matching import CENTER_GAIN, SHIFT_GAIN, TURN_GAIN, Matches, true_hints, true_matches
@@ -122,6 +123,25 @@ def test_watched_similarity_is_that_of_attention(assert_close):
     assert_close(reading.similarity[0, 0].flatten(1, 2).flatten(2), logits, 1e-5, reason="float32 sums")
     assert reading.hints.shape == (1, 2, 2, 7, 8)
     assert torch.equal(reading.hints[0, 0], seen["tokens"][0, :, :8].unflatten(0, (2, 7)))
+
+
+def test_cameras_of_some_views_are_told_in_training_as_the_network_takes_them(assert_close):
+    network = starting_network(tiny())
+    truth = Rooms().batch((0,), 3, 28, 42, 0.5)
+    pictures, chosen = normalize(truth.images), truth.cameras[:, [0, 2]]
+    reader, known = Reader(network), torch.ones(1, dtype=torch.bool)
+    told = Cameras(normalize_poses(chosen.world_to_camera), chosen.intrinsics)
+    expected = network(pictures, told, known_views=(0, 2), reference_view="first").cameras
+    found = decode_pose(reader(pictures, truth.cameras, known, known_views=(0, 2)).encoding, 28, 42)
+    assert_close(found.world_to_camera, expected.world_to_camera)
+    assert not torch.equal(
+        reader(pictures, truth.cameras, known).encoding, reader(pictures, truth.cameras, ~known).encoding
+    )
+    # Of the view in between nothing is told.
+    moved = truth.cameras.world_to_camera.clone()
+    moved[:, 1, :3, 3] += 1
+    elsewhere = reader(pictures, Cameras(moved, truth.cameras.intrinsics), known, known_views=(0, 2))
+    assert torch.equal(elsewhere.encoding, reader(pictures, truth.cameras, known, known_views=(0, 2)).encoding)
 
 
 def test_told_shifts_stand_where_the_networks_own_would():

@@ -48,6 +48,7 @@ def test_unknown_names_are_answered_with_the_nearest():
     [
         ({"steps": 0}, "steps must be above 0, got 0"),
         ({"known_cameras": 1.5}, "known_cameras must lie between 0 and 1, got 1.5"),
+        ({"known_in_part": -1.0}, "known_in_part must lie between 0 and 1, got -1.0"),
         ({"average_decay": 1.0}, "average_decay must be at least 0 and below 1"),
         ({"mirror": -0.1}, "mirror must lie between 0 and 1, got -0.1"),
         (
@@ -60,6 +61,10 @@ def test_unknown_names_are_answered_with_the_nearest():
         ),
         ({"matrices": "muon", "sharding": "fsdp"}, "Muon needs whole matrices"),
         ({"match_weight": 0.5, "sharding": "fsdp"}, "match_weight needs whole blocks"),
+        (
+            {"stages": (Stage(sizes=((56, 56),), views=(1, 2), dense_every=2),), "sharding": "fsdp"},
+            "split weights are all trained in every step: expected sharding='ddp', or dense_every=1",
+        ),
         ({"network": None}, "expected a network to train, or start"),
         ({"stages": (Stage(sizes=((50, 56),), views=(1, 2)),)}, "multiples of 14, got 50x56"),
         ({"stages": (Stage(sizes=((56, 56),), views=(3, 2)),)}, r"fewest first, got \(3, 2\)"),

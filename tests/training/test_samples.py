@@ -64,8 +64,20 @@ def test_matches_are_told_and_maps_read_as_the_stage_has_it():
     assert not any(flag for sample in last for flag in sample.told_matches)
     assert [sample.step for sample in first if sample.dense] == list(range(0, 400, 4))
     assert all(sample.dense for sample in last)
-    with pytest.raises(ValueError, match="several processes train all parameters in every step: expected stages with"):
-        check_budget(options, processes=2)
+
+
+def test_some_steps_tell_the_cameras_of_some_views():
+    stages = (Stage(sizes=((56, 56),), views=(1, 4)),)
+    options = tiny(stages=stages, tokens_per_step=680, known_in_part=0.5)
+    samples = [draw_sample(options, step) for step in range(800)]
+    several = [sample for sample in samples if sample.views > 1]
+    in_part = [sample for sample in several if sample.known_views is not None]
+    assert abs(len(in_part) / len(several) - 0.5) < 0.05
+    assert {sample.known_views for sample in in_part if sample.views == 3} == {(0,), (0, 1), (0, 2)}
+    assert all(sample.known_views is None for sample in samples if sample.views == 1)
+    # All else is drawn as without.
+    plain = [draw_sample(replace(options, known_in_part=0.0), step) for step in range(800)]
+    assert [replace(sample, known_views=None) for sample in samples] == plain
 
 
 def test_processes_share_a_sample():

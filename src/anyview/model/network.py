@@ -76,12 +76,7 @@ class Network(nn.Module):
         rows, columns = height // PATCH, width // PATCH
         camera_tokens = None
         if cameras is not None:
-            assert self.camera_encoder is not None, "a monocular network takes no cameras"
-            camera_tokens = self.camera_encoder(cameras, height, width)
-            if known_views is not None:
-                mixed = self.backbone.unknown_cameras(*images.shape[:2]).clone()
-                mixed[:, list(known_views)] = camera_tokens.to(mixed.dtype)
-                camera_tokens = mixed
+            camera_tokens = self.known_camera_tokens(cameras, images, known_views)
         tokens = self.read_tokens(images, camera_tokens, reference_view=reference_view, features=features)
         taps = tokens.taps
         kept = {block: x.unflatten(2, (rows, columns)) for block, x in tokens.features.items()}
@@ -112,6 +107,21 @@ class Network(nn.Module):
             else None,
             features=kept,
         )
+
+    def known_camera_tokens(
+        self,
+        cameras: Cameras,
+        images: Float[Tensor, "batch views 3 height width"],
+        known_views: Sequence[int] | None = None,
+    ) -> Float[Tensor, "batch views channels"]:
+        """Encode known cameras, of all views or some; the others get the learned token, see `forward`."""
+        assert self.camera_encoder is not None, "a monocular network takes no cameras"
+        tokens = self.camera_encoder(cameras, *images.shape[-2:])
+        if known_views is None:
+            return tokens
+        mixed = self.backbone.unknown_cameras(*images.shape[:2]).clone()
+        mixed[:, list(known_views)] = tokens.to(mixed.dtype)
+        return mixed
 
     def read_tokens(
         self,

@@ -65,6 +65,9 @@ class TrainOptions:
     504 × 504 per GPU, inferred]."""
     known_cameras: float = 0.2
     """Probability that a scene's cameras are told to the network [paper], those of all its views [authors]."""
+    known_in_part: float = 0.0
+    """Probability that a step tells the cameras of some views only, the first one's among them, where it tells any
+    [ours: a stream knows a window's first cameras]."""
     jitter: float = 0.5
     """Strength of colour augmentation, 0 to 1; 1 is VGGT's [inferred]."""
     mirror: float = 0.0
@@ -360,7 +363,9 @@ def check_options(options: TrainOptions) -> None:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
     if options.match_weight > 0 and options.sharding == "fsdp":
         raise ValueError("match_weight needs whole blocks: expected sharding='ddp', or match_weight=0")
-    for name in ("known_cameras", "jitter", "mirror"):
+    if options.sharding == "fsdp" and any(stage.dense_every > 1 for stage in options.stages):
+        raise ValueError("split weights are all trained in every step: expected sharding='ddp', or dense_every=1")
+    for name in ("known_cameras", "known_in_part", "jitter", "mirror"):
         if not 0 <= getattr(options, name) <= 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {getattr(options, name)}")
     for name, values in (("matrices", ("adamw", "muon")), ("head_precision", ("float32", "bfloat16"))):

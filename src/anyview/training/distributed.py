@@ -71,12 +71,17 @@ def join_team(device: str | torch.device = "auto") -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def distribute(reader: Reader | GaussianReader, team: Team, sharding: Sharding) -> nn.Module:
-    """Let a network's processes share its gradients, and, if it is sharded, its weights."""
+def distribute(
+    reader: Reader | GaussianReader, team: Team, sharding: Sharding, *, leaves_out: bool = False
+) -> nn.Module:
+    """Let a network's processes share its gradients, and, if it is sharded, its weights.
+
+    ``leaves_out``: some steps do without some parameters, as is told apart at a small cost (not where it is sharded).
+    """
     if team.size == 1:
         return reader
     if sharding == "ddp":
-        return DistributedDataParallel(reader)
+        return DistributedDataParallel(reader, find_unused_parameters=leaves_out)
     for block in reader.network.backbone.blocks:
         fully_shard(block)
     # By default the outermost module waits for its backward pass to let go of whole weights; evaluation has none.

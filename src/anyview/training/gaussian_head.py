@@ -44,14 +44,13 @@ class GaussianReader(nn.Module):
     ) -> GaussianReading:
         """Read ImageNet-normalised pictures; ``known`` are the scenes whose cameras the network is told."""
         network = self.network
-        assert network.camera_encoder is not None
         assert network.camera_decoder is not None
         assert network.gaussian_head is not None
         assert isinstance(network.head, AnyViewHead)
         batch, views, _, height, width = images.shape
         with torch.no_grad():
             normalized = Cameras(normalize_poses(cameras.world_to_camera), cameras.intrinsics)
-            told = network.camera_encoder(normalized, height, width)
+            told = network.known_camera_tokens(normalized, images)
             tokens = torch.where(known[:, None, None], told, network.backbone.unknown_cameras(batch, views))
             output = network.read_tokens(images, tokens, reference_view="first")
             taps = output.taps

@@ -63,7 +63,7 @@ class GeometryObjective:
         told = None
         if any(sample.told_matches):
             told = told_shifts(targets, torch.tensor(sample.told_matches, device=device))
-        reading = reader(images, truth.cameras, known, told=told, dense=sample.dense)
+        reading = reader(images, truth.cameras, known, known_views=sample.known_views, told=told, dense=sample.dense)
         return compare(reading, targets, options.confidence_weight)
 
     def weigh(self, terms: Terms) -> Float[Tensor, " batch"]:

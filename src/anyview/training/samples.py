@@ -30,6 +30,8 @@ class Sample:
     """Numbers of the scenes, which no other step has."""
     known_cameras: tuple[bool, ...]
     """For each scene, whether the network is told its cameras."""
+    known_views: tuple[int, ...] | None
+    """The views whose cameras it is told there, the first one among them; None: all."""
     told_matches: tuple[bool, ...]
     """For each scene, whether the network is told its matches."""
     dense: bool
@@ -67,6 +69,7 @@ def draw_sample(options: TrainOptions, step: int) -> Sample:
         step=step,
         indices=tuple(range(first, first + scenes)),
         known_cameras=tuple(draw.random() < options.known_cameras for _ in range(scenes)),
+        known_views=draw_known_views(options, step, views),
         told_matches=tuple(told.random() < stage.told_matches for _ in range(scenes)),
         dense=step % stage.dense_every == 0,
         views=views,
@@ -74,6 +77,15 @@ def draw_sample(options: TrainOptions, step: int) -> Sample:
         width=width,
         spread=draw.uniform(*stage.spread),
     )
+
+
+def draw_known_views(options: TrainOptions, step: int, views: int) -> tuple[int, ...] | None:
+    """Draw which views' cameras a step tells, where it tells any: all (None), or the first one and some others."""
+    draw = random.Random(f"known views {options.seed} {step}")
+    if views == 1 or draw.random() >= options.known_in_part:
+        return None
+    others = draw.sample(range(1, views), draw.randint(0, views - 2))
+    return (0, *sorted(others))
 
 
 def stage_at(options: TrainOptions, step: int) -> Stage:
@@ -120,5 +132,3 @@ def check_budget(options: TrainOptions, processes: int = 1) -> None:
                     f"{processes} processes need {processes} scenes of {most} views of {height}x{width}, which take "
                     f"{processes * most * tokens} tokens and cannot fit into tokens_per_step = {budget}"
                 )
-    if processes > 1 and any(stage.dense_every > 1 for stage in options.stages):
-        raise ValueError("several processes train all parameters in every step: expected stages with dense_every=1")

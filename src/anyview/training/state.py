@@ -45,7 +45,8 @@ class TrainState:
         """Begin a recipe's run."""
         network = starting_network(options).to(team.device)
         averaged = copy.deepcopy(network).requires_grad_(False)
-        reader = distribute(objective.reader(network, averaged=False), team, options.sharding)
+        leaves_out = any(stage.dense_every > 1 for stage in options.stages)
+        reader = distribute(objective.reader(network, averaged=False), team, options.sharding, leaves_out=leaves_out)
         averaged_reader: nn.Module = objective.reader(averaged, averaged=True)
         if options.sharding == "fsdp":
             averaged_reader = distribute(objective.reader(averaged, averaged=True), team, "fsdp")

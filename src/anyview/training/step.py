@@ -1,6 +1,6 @@
 """From a batch of true scenes to losses: what runs forward, and what it is compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -56,6 +56,7 @@ class Reader(nn.Module):
         cameras: Cameras,
         known: Bool[Tensor, " batch"],
         *,
+        known_views: Sequence[int] | None = None,
         told: ToldShifts | None = None,
         dense: bool = True,
     ) -> Reading:
@@ -65,16 +66,17 @@ class Reader(nn.Module):
             images: Pictures.
             cameras: Their cameras.
             known: Scenes whose cameras the network is told.
+            known_views: The views whose cameras these are; None: all.
             told: Matches that it is told, if it is watched.
             dense: Whether to read depth and rays.
         """
         network = self.network
-        assert network.camera_encoder is not None
         assert network.camera_decoder is not None
         assert isinstance(network.head, AnyViewHead)
         batch, views, _, height, width = images.shape
-        normalized = Cameras(normalize_poses(cameras.world_to_camera), cameras.intrinsics)
-        known_tokens = network.camera_encoder(normalized, height, width)
+        told_cameras = cameras if known_views is None else cameras[:, list(known_views)]
+        normalized = Cameras(normalize_poses(told_cameras.world_to_camera), told_cameras.intrinsics)
+        known_tokens = network.known_camera_tokens(normalized, images, known_views)
         camera_tokens = torch.where(known[:, None, None], known_tokens, network.backbone.unknown_cameras(batch, views))
         if self.watch is not None:
             self.watch.tell(told)
