@@ -14,8 +14,8 @@ def test_all_is_done_by_keys(visit, truth, result, pictures):
     page = visit.page
     visit.open()
     page.locator("#formats input").first.wait_for()
-    tab_to(visit, "picker")
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as chooser:  # Chromium must know that it is awaited before a key asks for it
+        tab_to(visit, "picker")
         page.keyboard.press("Space")
     chooser.value.set_files(pictures)
     tab_to(visit, "predict-summary")
