@@ -8,7 +8,8 @@ import torch
 
 from anyview.geometry.camera import intrinsics_from_field_of_view
 from anyview.geometry.pose import rigid_inverse, rigid_transform
-from anyview.training.config import TrainOptions, find_recipe
+from anyview.training.config import TrainOptions
+from anyview.training.recipes import find_recipe
 from anyview.types import Cameras, TrueViews
 from box_room import render_room
 

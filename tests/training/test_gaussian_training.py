@@ -21,10 +21,11 @@ from anyview.model.gaussians import gaussians_from_raw, pixel_colors
 from anyview.model.network import Network
 from anyview.render.lpips import WEIGHTS
 from anyview.render.rasterize import rasterize
-from anyview.training.config import RECIPES, Stage, TrainOptions, check_options
+from anyview.training.config import Stage, TrainOptions, check_options
 from anyview.training.gaussian_head import with_gaussian_head
 from anyview.training.gaussian_losses import color_loss, edge_loss, shape_loss
 from anyview.training.gaussian_objective import GaussianObjective, draw_roles
+from anyview.training.recipes import RECIPES
 from anyview.training.start import starting_network
 from anyview.training.trainer import train
 from anyview.types import Gaussians, TrueViews

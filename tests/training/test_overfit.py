@@ -4,7 +4,7 @@ import torch
 from rooms import Rooms
 
 from anyview.bench.metrics.poses import pair_errors
-from anyview.training.config import find_recipe
+from anyview.training.recipes import find_recipe
 from anyview.training.trainer import train
 from anyview.training.validation import Answer
 from anyview.types import TrueViews

@@ -8,16 +8,15 @@ from rooms import tiny
 from anyview.model.config import PRESETS
 from anyview.training.config import (
     MAY_CHANGE,
-    RECIPES,
     Stage,
     TrainOptions,
     check_options,
     differences,
-    find_recipe,
     options_to_json,
 )
 from anyview.training.objective import objective_of
 from anyview.training.optimizer import learning_rate, make_optimizer, set_learning_rate, update_average
+from anyview.training.recipes import RECIPES, find_recipe
 from anyview.training.start import ease_start, starting_network
 from anyview.training.state import Team, TrainState
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from rooms import tiny
 
-from anyview.training.config import RECIPES, Stage, find_recipe
+from anyview.training.config import Stage
+from anyview.training.recipes import RECIPES, find_recipe
 from anyview.training.samples import check_budget, draw_sample, most_views, stage_at, tokens_of
 
 NANO = RECIPES["nano-gpu"]

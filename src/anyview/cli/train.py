@@ -39,7 +39,7 @@ class Train:
         from anyview.files import check_folder
         from anyview.recordings.catalog import open_dataset
         from anyview.training import trainer
-        from anyview.training.config import find_recipe
+        from anyview.training.recipes import find_recipe
         from anyview.training.recorded import SceneSource
         from anyview.training.synthetic import SynthSource
 
