@@ -175,6 +175,9 @@ def test_a_job_that_runs_when_the_server_is_asked_to_end_waits_for_the_next(tiny
     options = ServeOptions(data=tmp_path / "data", devices=("cpu",), nice=0, free_mib=0.0)
     with running(options, tiny) as server:
         id, _ = start_on_held_worker(server, photo)
+        half = server.service.folders.job(id) / "work-1"
+        half.mkdir()  # the worker does so first
+        (half / "results.npz").write_bytes(b"half")
     with running(options, tiny) as server:
         assert server.client.wait(id)["state"] == "done"
         job = server.service.store.get(id)

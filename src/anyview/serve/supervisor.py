@@ -114,6 +114,7 @@ class Supervisor(threading.Thread):
 
     def _serve(self, job: Job) -> None:
         try:
+            self._folders.drop_starts(job.id)
             request = parse_request(self._store.request(job.id), self._options, list(self._models), example=job.example)
             task = worker.Task(job.id, request, self._folders.inputs_of(job), self._folders.work(job))
         except (ValueError, OSError) as error:  # the limits, the models or the disk have changed since it came
