@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -297,6 +298,24 @@ def test_a_result_that_does_not_fit_on_the_disk_fails_its_job(
     assert (failed["state"], failed["error"]) == ("failed", "No space left on device")
     assert_clean(live)
     assert live.client.wait(live.client.submit([photo], QUICK)["id"])["state"] == "done"
+
+
+@pytest.mark.parametrize("change", ["take", "progress", "finish"])
+def test_a_database_that_fails_once_costs_no_job(
+    live: Running, photo: Path, monkeypatch: pytest.MonkeyPatch, change: str
+):
+    monkeypatch.setattr("anyview.serve.supervisor.PAUSE_S", 0.05)
+    write, failures = getattr(live.service.store, change), [sqlite3.OperationalError("database or disk is full")]
+
+    def write_later(*args: object, **named: object) -> object:
+        if failures:
+            raise failures.pop()
+        return write(*args, **named)
+
+    monkeypatch.setattr(live.service.store, change, write_later)
+    job = live.client.wait(live.client.submit([photo], QUICK)["id"], timeout_s=20.0)
+    assert (job["state"], job["error"], failures) == ("done", None, [])
+    assert live.service.supervisors[0].is_alive()
 
 
 def test_a_worker_that_cannot_write_fails_its_job(live: Running, photo: Path):
