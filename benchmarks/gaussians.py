@@ -29,10 +29,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from anyview import DepthAnything3, PredictOptions
-from anyview.bench.baselines import fill_from_beside, nearest_views, warp_by_depth
+from anyview.bench.baselines import nearest_views, warp_by_depth
 from anyview.bench.metrics.images import psnr, ssim
 from anyview.geometry.alignment import fit_scale_l1
 from anyview.geometry.pose import camera_centers
+from anyview.render.holes import fill_behind
 from anyview.render.lpips import open_lpips
 from anyview.render.pixels import pixel_gaussians
 from anyview.render.rasterize import rasterize
@@ -43,8 +44,6 @@ from anyview.types import Cameras, Gaussians, TrueViews
 
 KINDS = ("room", "street", "landscape", "still_life")
 SHOWN, HELD_OUT = [0, 2, 3, 5], [1, 4]
-OPAQUE = 0.5
-"""From here on a rendered pixel says what is there."""
 
 Picture = Float[Tensor, "3 height width"]
 Metric = Callable[[Picture, Picture], float]
@@ -91,7 +90,7 @@ def answers(
 
     def drawn(gaussians: Gaussians) -> UInt8[Tensor, "targets height width 3"]:
         rendered = rasterize(gaussians, targets, *seen.depth.shape[1:])
-        full = [behind_filled(color, alpha) for color, alpha in zip(rendered.color, rendered.alpha, strict=True)]
+        full = [fill_behind(color, alpha) for color, alpha in zip(rendered.color, rendered.alpha, strict=True)]
         return (torch.stack(full).clamp(0, 1) * 255).round().byte()
 
     rows = {
@@ -118,15 +117,6 @@ def ask(model: DepthAnything3, truth: TrueViews, options: argparse.Namespace) ->
     known = truth.depth[SHOWN]
     factor = fit_scale_l1(depth.flatten(), known.flatten(), (known > 0).float().flatten())
     return Seen(depth * factor, None if gaussians is None else nearer(gaussians, cameras, factor))
-
-
-def behind_filled(
-    color: Float[Tensor, "height width 3"], alpha: Float[Tensor, "height width"]
-) -> Float[Tensor, "height width 3"]:
-    """Put behind a picture what it shows where it is opaque, and between from beside."""
-    opaque = alpha > OPAQUE
-    behind = fill_from_beside(torch.where(opaque[..., None], color / alpha.clamp(min=OPAQUE)[..., None], 0.0), opaque)
-    return color + (1 - alpha[..., None]) * behind
 
 
 def nearer(gaussians: Gaussians, cameras: Cameras, factor: Float[Tensor, ""]) -> Gaussians:

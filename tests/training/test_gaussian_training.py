@@ -14,6 +14,8 @@ import torch
 from rooms import Rooms, tiny
 from safetensors.torch import load_file
 
+from anyview import DepthAnything3, PredictOptions
+from anyview.geometry.alignment import fit_scale_l1
 from anyview.images.preprocess import normalize
 from anyview.model.checkpoint import load, save
 from anyview.model.config import GaussianConfig, PyramidConfig
@@ -22,9 +24,9 @@ from anyview.model.network import Network
 from anyview.render.lpips import WEIGHTS
 from anyview.render.rasterize import rasterize
 from anyview.training.config import Stage, TrainOptions, check_options
-from anyview.training.gaussian_head import with_gaussian_head
+from anyview.training.gaussian_head import GaussianReader, with_gaussian_head
 from anyview.training.gaussian_losses import color_loss, edge_loss, shape_loss
-from anyview.training.gaussian_objective import GaussianObjective, draw_roles
+from anyview.training.gaussian_objective import LARGEST_UNIT_ERROR, GaussianObjective, draw_roles, units
 from anyview.training.recipes import RECIPES
 from anyview.training.start import starting_network
 from anyview.training.trainer import train
@@ -48,6 +50,7 @@ def recipe(start: Path, **changes: object) -> TrainOptions:
         "gaussians": HEAD,
         "stages": (Stage(sizes=((28, 28),), views=(3, 3), spread=(0.5, 0.5)),),
         "steps": 4,
+        "held_out": 1,
         "tokens_per_step": 30,
         "precision": "float32",
         "head_precision": "float32",
@@ -104,21 +107,35 @@ def test_two_steps_and_two_more_are_four_to_the_bit_and_the_head_alone_moves(sta
 
 
 def test_a_head_learns_a_scene_by_heart(start, tmp_path):
-    """Depth of a network that knows nothing becomes right, and held-out views are seen better and better."""
-    scene = Rooms(only=3)
+    """Shapes of a network that knows nothing become right, and held-out views are seen better."""
     stage = Stage(sizes=((28, 28),), views=(4, 4), spread=(0.5, 0.5))
-    changes = {"steps": 60, "tokens_per_step": 20, "peak_rate": 1e-2, "average_decay": 0.8, "validation_views": (3,)}
-    changes["known_cameras"] = 1.0  # as in validation
-    options = recipe(start, stages=(stage,), validate_every=20, **changes)
-    objective = GaussianObjective(options)
-    reader = objective.reader(starting_network(options), averaged=True)
-    before = objective.validate(reader, scene, [], torch.device("cpu")).scores
-    train(options, scene, tmp_path, validation=scene, device="cpu")
+    # The unit by this network's poses is far off, so no cameras are told.
+    options = recipe(
+        start, stages=(stage,), steps=60, tokens_per_step=20, peak_rate=1e-2, known_cameras=0.0, held_out=1
+    )
+    train(options, Rooms(only=3), tmp_path, device="cpu")
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    scores = [before, *(entry for entry in log if "3views/psnr" in entry)]
-    assert [score["3views/psnr"] for score in scores] == sorted(score["3views/psnr"] for score in scores)
-    assert scores[-1]["3views/psnr"] > scores[0]["3views/psnr"] + 1.2
-    assert scores[-1]["3views/shape"] < 0.5 * scores[0]["3views/shape"]
+    color, shape = ([entry[name] for entry in log] for name in ("color", "shape"))
+    assert sum(color[-5:]) < 0.8 * sum(color[:5])
+    assert sum(shape[-5:]) < 0.8 * sum(shape[:5])
+
+
+def test_the_unit_of_validation_is_that_of_predictions(start, assert_close):
+    """Scenes in a unit of their own, and a network whose poses are far off: nothing of the truth but cameras is used."""
+    network = with_gaussian_head(load(start)[0], HEAD, 0)
+    truth = Rooms(scale=7.0).batch((2,), 3, 28, 28, 0.8)
+    known, valid = torch.ones(1, dtype=torch.bool), truth.depth > 0
+    reading = GaussianReader(network)(normalize(truth.images), truth.cameras, known)
+    unit = units(reading, truth, valid, known, bounded=False)
+    model = DepthAnything3(network, "tiny", device="cpu", dtype="float32")
+    asked = PredictOptions(resolution=28, reference_view="first", output_resolution="network")
+    prediction = model.predict(list(truth.images[0].numpy()), truth.cameras[0], options=asked)
+    assert_close(unit * reading.depth[0], prediction.depth)
+
+    scale = fit_scale_l1(reading.depth.flatten(), truth.depth.flatten(), valid.flatten().float())
+    assert not scale / LARGEST_UNIT_ERROR < unit < scale * LARGEST_UNIT_ERROR
+    bounded = units(reading, truth, valid, known, bounded=True)
+    assert_close(bounded, unit.clamp(scale / LARGEST_UNIT_ERROR, scale * LARGEST_UNIT_ERROR))
 
 
 def test_an_untrained_head_shows_the_pictures(start):
@@ -161,6 +178,20 @@ def test_losses_by_hand(assert_close):
     assert_close(edge_loss(half, truth), torch.tensor([0.6 * (1 / 7 + 1 / 3 + 1), 0.0]))
     depth, true = torch.full((1, 1, 2, 2), 3.0), torch.tensor([[[[2.0, 4.0], [3.0, 0.0]]]])
     assert_close(shape_loss(depth, true, true > 0), torch.tensor([(0.5 + 0.25 + 0) / 3]))
+
+
+def test_the_loss_of_shape_knows_no_scale(assert_close):
+    # In parts of the truth 2, 4, 4 and 6: the median, weighted with themselves, is 4, so 1/2, 1, 1 and 3/2 are left.
+    true = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 2, 2)
+    depth = (torch.tensor([2.0, 4.0, 4.0, 6.0]).view(1, 1, 2, 2) * true).requires_grad_()
+    valid = torch.ones_like(true, dtype=torch.bool)
+    loss = shape_loss(depth, true, valid)
+    assert_close(loss, torch.tensor([(0.5 + 0 + 0 + 0.5) / 4]))
+    assert_close(shape_loss(2 * depth, true, valid), loss)
+    assert_close(shape_loss(true, true, valid), torch.tensor([0.0]))
+    assert_close(shape_loss(depth, true, ~valid), torch.tensor([0.0]))  # nothing to compare
+    # What is too near moves away and what is too far comes nearer, by 1 / (4 values × 4 × the true depth).
+    assert_close(torch.autograd.grad(loss.sum(), depth)[0].flatten(), torch.tensor([-1 / 16, 0, 0, 1 / 64]))
 
 
 @pytest.mark.parametrize(
