@@ -121,14 +121,16 @@ RECIPES: dict[str, TrainOptions] = {
         start="da3-nano",
         gaussians=NANO_GAUSSIANS,
         stages=(
-            Stage(until=0.4, sizes=((56, 56), (56, 70), (70, 56)), views=(3, 6), spread=(0.0, 0.8)),
-            Stage(until=0.8, sizes=((84, 84), (70, 98), (98, 70)), views=(3, 6)),
-            Stage(sizes=((112, 112), (98, 126), (126, 98)), views=(4, 6)),
+            Stage(until=0.15, sizes=((56, 56), (56, 70), (70, 56)), views=(4, 6), spread=(0.0, 0.8)),
+            Stage(until=0.4, sizes=((84, 84), (70, 98), (98, 70)), views=(4, 6)),
+            Stage(sizes=((112, 112), (98, 126), (126, 98)), views=(6, 6)),  # 4 of 6 shown, as in the evaluation
         ),
         steps=2_000,
         tokens_per_step=444,  # 6 views of 112 × 112 with a little to spare
-        held_out=1,
-        known_cameras=0.5,
+        held_out=2,
+        known_cameras=1.0,
+        shape_weight=0.05,
+        perception_weight=0.02,
         jitter=0.0,
         mirror=0.5,
         peak_rate=2e-3,
