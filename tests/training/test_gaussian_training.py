@@ -121,7 +121,7 @@ def test_a_head_learns_a_scene_by_heart(start, tmp_path):
 
 
 def test_the_unit_of_validation_is_that_of_predictions(start, assert_close):
-    """Scenes in a unit of their own, and a network whose poses are far off: nothing of the truth but cameras is used."""
+    """Scenes in a unit of their own, a network whose poses are far off: nothing of the truth but cameras is used."""
     network = with_gaussian_head(load(start)[0], HEAD, 0)
     truth = Rooms(scale=7.0).batch((2,), 3, 28, 28, 0.8)
     known, valid = torch.ones(1, dtype=torch.bool), truth.depth > 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from anyview.synth.options import Split
+from anyview.synth.options import Split, SynthOptions
 
 if TYPE_CHECKING:
     from anyview.training.validation import Answer
@@ -38,6 +38,7 @@ class Train:
         from anyview.devices import resolve_device
         from anyview.files import check_folder
         from anyview.recordings.catalog import open_dataset
+        from anyview.recordings.rendered import RenderedLibrary
         from anyview.training import trainer
         from anyview.training.recipes import find_recipe
         from anyview.training.recorded import SceneSource
@@ -48,7 +49,14 @@ class Train:
         device = resolve_device(self.device)
 
         def source(data: str | None, split: Split) -> Any:
-            return SynthSource(split, device=device) if data is None else SceneSource(open_dataset(data))
+            if data is None:
+                # Gaussians have one colour for all views.
+                return SynthSource(split, SynthOptions(augment=options.gaussians is None), device)
+            library = open_dataset(data)
+            if options.gaussians is not None and isinstance(library, RenderedLibrary) and library.augmented:
+                problem = "views of changed colours do not show one scene"
+                raise ValueError(f"{problem}: expected scenes rendered with --no-augment in {data}")
+            return SceneSource(library)
 
         synthetic_validation = self.data is None and self.validation_data is None
         validates = synthetic_validation or self.validation_data is not None

@@ -23,7 +23,7 @@ from anyview.training.folder import RunFolder
 from anyview.training.journal import Journal
 from anyview.training.objective import Objective, objective_of
 from anyview.training.optimizer import learning_rate, set_learning_rate, update_average
-from anyview.training.samples import Sample, Source, check_budget, draw_sample
+from anyview.training.samples import Sample, Source, check_budget, check_views, draw_sample
 from anyview.training.state import TrainState
 from anyview.training.validation import Evaluator, to_device
 from anyview.types import TrueViews
@@ -65,10 +65,12 @@ def train(
         say: Takes a line of progress now and then.
 
     Raises:
-        ValueError: the options make no sense; ``folder`` holds a run, or cannot be resumed with these options.
+        ValueError: the options make no sense, or scenes have too few views for them; ``folder`` holds a run, or cannot
+            be resumed with these options.
         NotFiniteError: the loss is not finite; the message names the scenes. The last checkpoint is from before.
     """
     check_options(options)
+    check_views(options, source, validation)
     run = RunFolder(Path(folder))
     run.check(options, resume=resume, overwrite=overwrite)
     with join_team(device) as team:
