@@ -1,10 +1,11 @@
 """Recipes of training: options chosen together, by name. `training.config` says where each value comes from."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
+from typing import get_type_hints
 
 from anyview.model.config import NANO_GAUSSIANS, BackboneConfig, NetworkConfig, PyramidConfig, find_preset
 from anyview.options import nearest_names
-from anyview.training.config import Stage, TrainOptions, check_options
+from anyview.training.config import Stage, TrainOptions, check_options, check_type
 
 _TINY = NetworkConfig(
     backbone=BackboneConfig(width=96, depth=6, heads=3, taps=(2, 3, 4, 5), cross_view_from=2),
@@ -178,10 +179,13 @@ def find_recipe(name: str, **changes: object) -> TrainOptions:
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; {nearest_names(name, RECIPES)}")
-    known = [field.name for field in fields(TrainOptions) if field.name != "recipe"]
-    for option in changes:
-        if option not in known:
-            raise ValueError(f"unknown option {option!r} of a recipe; {nearest_names(option, known)}")
-    options = replace(RECIPES[name], **changes)  # type: ignore[arg-type]
+    hints = {option: hint for option, hint in get_type_hints(TrainOptions).items() if option != "recipe"}
+    values = {}
+    for option, value in changes.items():
+        if option not in hints:
+            raise ValueError(f"unknown option {option!r} of a recipe; {nearest_names(option, hints)}")
+        check_type(option, value, hints[option])
+        values[option] = float(value) if hints[option] is float else value  # type: ignore[arg-type]
+    options = replace(RECIPES[name], **values)  # type: ignore[arg-type]
     check_options(options)
     return options
