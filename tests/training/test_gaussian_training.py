@@ -23,6 +23,7 @@ from anyview.model.gaussians import gaussians_from_raw, pixel_colors
 from anyview.model.network import Network
 from anyview.render.lpips import WEIGHTS
 from anyview.render.rasterize import rasterize
+from anyview.training import gaussian_objective
 from anyview.training.config import Stage, TrainOptions, check_options
 from anyview.training.gaussian_head import GaussianReader, with_gaussian_head
 from anyview.training.gaussian_losses import color_loss, edge_loss, shape_loss
@@ -162,6 +163,27 @@ def test_networks_keep_the_head_that_they_have(start):
         with_gaussian_head(network, replace(HEAD, degree=2), 0)
 
 
+def test_recipes_say_what_becomes_of_a_head(start, tmp_path):
+    path, said = tmp_path / "headed.safetensors", []
+    headed = with_gaussian_head(load(start)[0], HEAD, 7)
+    save(headed, path, name="tiny")
+    network = starting_network(tiny(start=str(path)), said.append)
+    assert network.gaussian_head is None
+    assert network.config == load(start)[0].config
+    assert all(parameter.requires_grad for parameter in network.backbone.blocks.parameters())
+
+    network = starting_network(recipe(path), said.append)
+    weights = network.gaussian_head.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in headed.gaussian_head.state_dict().items())
+    assert said == [
+        f"{path} has a Gaussian head, which the recipe tiny leaves out",
+        f"{path} has a Gaussian head, which is trained further",
+    ]
+    said.clear()
+    starting_network(recipe(start), said.append)
+    assert said == []
+
+
 def test_views_have_roles():
     seen = [draw_roles(5, 2, 0, number) for number in range(200)]
     assert all(sorted([*roles.shown, *roles.held_out]) == [0, 1, 2, 3, 4] for roles in seen)
@@ -199,6 +221,15 @@ def test_the_loss_of_shape_knows_no_scale(assert_close):
     [
         ({"held_out": 3}, "held_out must be at least 1 and below the fewest views, 3; got 3"),
         ({"jitter": 0.5}, "expected jitter=0, got 0.5"),
+        ({"known_in_part": 0.5}, "expected known_in_part=0, got 0.5"),
+        (
+            {"stages": (Stage(sizes=((28, 28),), views=(3, 3), told_matches=0.5),)},
+            "no use for told_matches: expected 0.0 in every stage, got 0.5",
+        ),
+        (
+            {"stages": (Stage(sizes=((28, 28),), views=(3, 3), dense_every=4),)},
+            "no use for dense_every: expected 1 in every stage, got 4",
+        ),
         ({"match_weight": 0.1}, "expected match_weight=0"),
         ({"sharding": "fsdp"}, "expected sharding='ddp'"),
     ],
@@ -213,3 +244,17 @@ def test_lpips_without_weights_is_refused(start, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(ValueError, match=f"LPIPS needs torchvision's VGG weights in .*{WEIGHTS}"):
         GaussianObjective(recipe(start, perception="lpips"))
+
+
+def test_lpips_runs_where_the_pictures_are(start, monkeypatch):
+    asked = []
+
+    def fake(device="cpu"):
+        asked.append(str(device))
+        return lambda one, other: (one - other).flatten(1).mean(1)
+
+    monkeypatch.setattr(gaussian_objective, "open_lpips", fake)
+    objective = GaussianObjective(recipe(start, perception="lpips"))
+    pictures = torch.zeros(2, 3, 8, 8, 3, device="meta")  # as on a GPU: not where the weights are read
+    assert objective._perception(pictures, pictures).shape == (2,)
+    assert asked == ["cpu", "meta"]

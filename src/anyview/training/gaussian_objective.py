@@ -48,7 +48,8 @@ class GaussianObjective:
     def __init__(self, options: TrainOptions) -> None:
         assert options.gaussians is not None
         self.options, self.config = options, options.gaussians
-        self.lpips = open_lpips() if options.perception == "lpips" else None
+        if options.perception == "lpips":
+            open_lpips()  # refused before anything is trained
 
     def reader(self, network: Network, *, averaged: bool) -> GaussianReader:
         """Prepare a network to be run; the averaged one in whole precision."""
@@ -115,10 +116,10 @@ class GaussianObjective:
     def _perception(
         self, rendered: Float[Tensor, "batch views height width 3"], truth: Float[Tensor, "batch views height width 3"]
     ) -> Float[Tensor, " batch"]:
-        if self.lpips is None:
+        if self.options.perception == "edges":
             return edge_loss(rendered, truth)
         one, other = (pictures.flatten(0, 1).movedim(-1, 1) for pictures in (rendered, truth))
-        return self.lpips(one, other).unflatten(0, rendered.shape[:2]).mean(1)
+        return open_lpips(rendered.device)(one, other).unflatten(0, rendered.shape[:2]).mean(1)
 
 
 def units(
