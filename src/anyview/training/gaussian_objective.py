@@ -8,6 +8,7 @@ depth takes the factor that fits the true one best, for there is no other.
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,9 @@ from anyview.model.gaussians import gaussians_from_raw, pixel_depth
 from anyview.model.network import Network
 from anyview.render.holes import fill_behind
 from anyview.render.lpips import open_lpips
+from anyview.render.psnr import psnr
 from anyview.render.rasterize import rasterize
+from anyview.render.splats import NEAR, NEAR_PART
 from anyview.training.augment import mirror_scenes
 from anyview.training.config import TrainOptions
 from anyview.training.gaussian_head import GaussianReader, GaussianReading
@@ -29,7 +32,7 @@ from anyview.training.gaussian_losses import color_loss, edge_loss, shape_loss
 from anyview.training.samples import Sample, Source
 from anyview.training.step import Terms
 from anyview.training.validation import Evaluator, Validation, to_device
-from anyview.types import Cameras, Gaussians, TrueViews
+from anyview.types import Cameras, Gaussians, TrueViews, map_tensors
 
 LARGEST_UNIT_ERROR = 1.5
 """In training, units from poses are kept this near to the true one: a scene that is placed nowhere teaches nothing."""
@@ -86,10 +89,10 @@ class GaussianObjective:
                 roles = draw_roles(count, options.held_out, options.seed, index)
                 known = torch.ones(1, dtype=torch.bool, device=device)
                 terms, rendered = self._compare(reader, to_device(truth, device), roles, known, bounded=False)
-                errors = (rendered[0].clamp(0, 1).cpu() - truth.images[0, roles.held_out] / 255).square()
-                found = {"loss": self.weigh(terms), **terms, "psnr": -10 * errors.flatten(1).mean(1).log10().mean()}
-                for name, value in found.items():
+                for name, value in {"loss": self.weigh(terms), **terms}.items():
                     scores[f"{views}views/{name}"].append(value.item())
+                pairs = zip(rendered[0].cpu(), truth.images[0, roles.held_out] / 255, strict=True)
+                scores[f"{views}views/psnr"].append(float(np.mean([psnr(*pair) for pair in pairs])))
                 if index == 0:
                     pictures[f"{views}views"] = draw_views(truth, roles, rendered)
         return Validation({name: float(np.mean(values)) for name, values in scores.items()}, pictures)
@@ -161,8 +164,10 @@ def take_views(truth: TrueViews, views: list[int]) -> TrueViews:
 def _render(gaussians: Gaussians, views: TrueViews) -> Iterator[Float[Tensor, "held_out height width 3"]]:
     """Render each scene, with holes filled from beside as in the evaluation (`benchmarks/gaussians.py`)."""
     for scene in range(len(views.depth)):
-        one = Gaussians(**{name: value[scene] for name, value in vars(gaussians).items()})
-        seen = rasterize(one, views.cameras[scene], *views.depth.shape[-2:])
+        one = map_tensors(gaussians, itemgetter(scene))
+        depth = views.depth[scene]
+        near = NEAR_PART * float(depth[depth > 0].median().nan_to_num(nan=NEAR / NEAR_PART))
+        seen = rasterize(one, views.cameras[scene], *depth.shape[-2:], near=near)
         yield torch.stack([fill_behind(color, alpha) for color, alpha in zip(seen.color, seen.alpha, strict=True)])
 
 
