@@ -5,8 +5,8 @@
 
 Scenes of the validation split of 224 × 224 pixels (--side) are rendered once. δ1 is that of depth after one scale for
 all views of a scene; AUC@30 is the benchmark's ("sane"). A view that COLMAP does not place counts as wrong, and so does
-a scene that it does not reconstruct. Every answer is kept in the output folder, so that a stopped run goes on. Prints the
-table in Markdown; the last line on stdout is JSON.
+a scene that it does not reconstruct. Every answer is kept in the output folder, so that a stopped run goes on. Prints
+the table in Markdown; the last line on stdout is JSON.
 """
 
 import argparse
