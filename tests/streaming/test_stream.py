@@ -1,5 +1,6 @@
 """The whole stream on injected geometry: lengths, drift, loops, resuming, known poses, refusals."""
 
+import math
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from measures import centers, relative_error
 
 from anyview.geometry.alignment import umeyama
 from anyview.geometry.camera import unproject_to_world
-from anyview.geometry.pose import camera_centers, rigid_inverse
+from anyview.geometry.pose import camera_centers, rigid_inverse, rigid_transform
+from anyview.geometry.rotation_vector import rotation_from_vector, vector_from_rotation
 from anyview.streaming import KnownPoses, stream
 from anyview.streaming.injected import BOX, Errors, InjectedPredictor, box_depth, circle_cameras, path_length
+from anyview.streaming.known import anchor_window
 from anyview.types import Cameras
 
 
@@ -171,6 +174,44 @@ def test_a_known_pose_without_baseline_sets_the_frame_and_not_the_scale(circling
     with stream(truth, truth.frames(), options(), known_poses=known(truth, [3])) as run:
         assert list(run)[-1].units == "arbitrary"
         assert torch.allclose(centers(run)[3], camera_centers(truth.cameras.world_to_camera[3]))
+
+
+def test_one_known_frame_keeps_the_steps_as_they_are(circling, options):
+    """Windows in units of their own; whichever sees the known frame, the path is the truth's but for its unit."""
+    truth = circling(60, window_scale=0.5)
+    with stream(truth, truth.frames(), options(), known_poses=known(truth, [30])) as run:
+        list(run)
+        found = centers(run)
+    true = camera_centers(truth.cameras.world_to_camera)
+    ratio = (found[1:] - found[:-1]).norm(dim=-1) / (true[1:] - true[:-1]).norm(dim=-1)
+    assert ratio.max() / ratio.min() < 1.001
+    assert torch.allclose(found[30], true[30])
+
+
+@pytest.mark.parametrize("index", [range(0, 60, 10), [3, *range(40, 60)]], ids=["every tenth", "one, then many"])
+def test_known_poses_far_apart_set_the_scale_together(index, circling, options):
+    """No window sees two known cameras, or only late ones do: what lies before and between has their unit too."""
+    truth = circling(60, window_scale=0.5)
+    with stream(truth, truth.frames(), options(), known_poses=known(truth, index)) as run:
+        windows = list(run)
+        assert windows[-1].units == "caller"
+        error = (centers(run) - camera_centers(truth.cameras.world_to_camera)).norm(dim=-1)
+    assert error.max() < 0.005 * path_length(truth.cameras)
+
+
+@pytest.mark.parametrize("noise_m", [0.001, 0.01])
+def test_anchors_do_not_turn_about_a_straight_way(noise_m):
+    """Nine cameras along 0.8 m, whose rotations are exact and whose places are not."""
+    generator = torch.Generator().manual_seed(0)
+    turn = rotation_from_vector(torch.tensor([0.3, -0.5, 0.2]).double())
+    centers = torch.zeros(9, 3).double()
+    centers[:, 2] = torch.linspace(0, 0.8, 9)
+    straight = rigid_inverse(rigid_transform(torch.eye(3).double().expand(9, 3, 3), centers))
+    shaken = centers + noise_m * torch.randn(9, 3, generator=generator).double()
+    target = rigid_inverse(rigid_transform(turn.expand(9, 3, 3), 2 * shaken @ turn.mT))
+    anchor = anchor_window(straight, list(target), unit=3.0)
+    assert math.degrees(float(vector_from_rotation(anchor.rotation @ turn.mT).norm())) < 0.1
+    assert anchor.scale == pytest.approx(2.0, rel=0.05)
 
 
 def test_poses_match_by_time_within_the_tolerance(circling, options):

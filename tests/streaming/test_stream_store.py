@@ -54,7 +54,7 @@ def test_a_record_is_read_back_to_the_bit(tmp_path):
         frames_read=17,
         passed_over=4,
         seam=Seam(similarity(1), 0.9, 0.01, 0.002),
-        anchor=Anchor(similarity(2), scale_known=False),
+        anchor=Anchor(similarity(2).rotation, similarity(2).translation, similarity(6).translation, 2.5, 0.1, None),
         loops=(Edge(0, 7, similarity(3), 1.5, LOOP_DEVIATION, robust=True),),
         candidates=2,
         corrected=stack_similarities([similarity(4), similarity(5)]),
@@ -67,8 +67,9 @@ def test_a_record_is_read_back_to_the_bit(tmp_path):
     assert equal(again.node, record.node)
     assert equal(again.seam.similarity, record.seam.similarity)
     assert (again.seam.inliers, again.seam.error, again.seam.scale_deviation) == (0.9, 0.01, 0.002)
-    assert equal(again.anchor.similarity, record.anchor.similarity)
-    assert not again.anchor.scale_known
+    one = torch.ones(()).double()
+    assert equal(again.anchor.similarity(one), record.anchor.similarity(one))
+    assert (again.anchor.unit, again.anchor.spread, again.anchor.scale) == (2.5, 0.1, None)
     (loop,) = again.loops
     assert equal(loop.second_to_first, record.loops[0].second_to_first)
     assert (loop.first, loop.second, loop.unit, loop.deviation, loop.robust) == (0, 7, 1.5, LOOP_DEVIATION, True)

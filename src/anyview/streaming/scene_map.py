@@ -6,7 +6,7 @@ one stood. It grows by some kilobytes per frame, and holds no pictures and no de
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anyview.geometry.alignment import Similarity
-from anyview.streaming.known import Anchor
+from anyview.streaming.known import Anchor, join_anchors
 from anyview.streaming.pose_graph import Edge, optimize, stack_similarities
 from anyview.streaming.seams import Seam
 from anyview.streaming.store import Arrays
@@ -100,7 +100,9 @@ class SceneMap:
         """From each window's frame to the world."""
         self.seams: list[Edge] = []
         self.loops: list[Edge] = []
-        self.anchors: dict[int, tuple[Anchor, float]] = {}
+        self.anchors: dict[int, Anchor] = {}
+        self.scale_known = False
+        """Whether the anchors have told the world's unit."""
         self.loop_weights: list[float] = []
         self.units: Units = "arbitrary"
         self._rows: list[FrameRows] = []
@@ -125,11 +127,9 @@ class SceneMap:
         if record.seam is not None:
             self.seams.append(Edge(window - 1, window, record.seam.similarity, record.unit, SEAM_DEVIATION))
         if record.anchor is not None:
-            self._enter_known_world(record.anchor, record.node)
-            self.anchors[window] = (record.anchor, record.unit)
-            self.units = "caller" if self._scale_is_known() else record.units
-        elif not self.anchors:
-            self.units = record.units
+            self._enter_known_world(record)
+            self.anchors[window] = record.anchor
+        self.units = "caller" if self.scale_known else record.units
         self.nodes.append(record.node)
         if len(record.frames):
             self._rows.append(record.frames)
@@ -155,12 +155,9 @@ class SceneMap:
         edges = [*self.seams, *self.loops, *loops]
         first_loop = len(self.seams)
         if self.anchors:
-            for window, (anchor, unit) in self.anchors.items():
-                # Without a baseline only the place is known, and scale is left to the seams.
-                similarity = anchor.similarity
-                if not anchor.scale_known:
-                    similarity = replace(similarity, scale=self.nodes[window].scale)
-                edges.append(Edge(world, window, similarity, unit, ANCHOR_DEVIATION))
+            edges += [
+                _anchor_edge(world, window, anchor, self.nodes[window]) for window, anchor in self.anchors.items()
+            ]
         else:
             edges.append(Edge(world, 0, self.nodes[0], 1.0, GAUGE_DEVIATION))
         solution = optimize(stack_similarities([*self.nodes, identity]), edges, fixed=world)
@@ -182,28 +179,52 @@ class SceneMap:
         return torch.stack([node.scale for node in self.nodes])[rows.owner]
 
     def place(self, seam: Seam | None, anchor: Anchor | None) -> Similarity:
-        """Where a new window lies in the world: as its known cameras say, else where its seam puts it."""
+        """Where a new window lies in the world: as its known cameras say, else where its seam puts it.
+
+        Where no window alone could tell the known world's unit, and with this one all of them together can, it lies
+        where its seam puts it once all windows have been brought there.
+        """
         if seam is None:
             node = Similarity(torch.ones(()).double(), torch.eye(3).double(), torch.zeros(3).double())
         else:
             node = self.nodes[-1].compose(seam.similarity)
         if anchor is None:
             return node
-        if anchor.scale_known:
-            return anchor.similarity
-        return replace(anchor.similarity, scale=node.scale)
+        move = self._joint_move(anchor, node)
+        return anchor.similarity(node.scale) if move is None else move.compose(node)
 
-    def _scale_is_known(self) -> bool:
-        return any(anchor.scale_known for anchor, _ in self.anchors.values())
+    def _joint_move(self, anchor: Anchor, by_seam: Similarity) -> Similarity | None:
+        if self.scale_known or not self.anchors:
+            return None
+        windows = list(self.anchors)
+        return join_anchors([*self.anchors.values(), anchor], [*(self.nodes[window] for window in windows), by_seam])
 
-    def _enter_known_world(self, anchor: Anchor, node: Similarity) -> None:
-        """Move what was there before the first known pose into the known world."""
-        if self.anchors or not self.nodes:
-            return
-        assert self.seams
-        by_seam = self.nodes[-1].compose(self.seams[-1].second_to_first)
-        move = node.compose(by_seam.inverse())
-        self.nodes = [move.compose(old) for old in self.nodes]
+    def _enter_known_world(self, record: WindowRecord) -> None:
+        """Move what is there into the known world with the first known pose, and into its unit once that is told."""
+        assert record.anchor is not None
+        first, unit_told = not self.anchors, False
+        if not self.scale_known:
+            by_seam = record.node if record.seam is None else self.nodes[-1].compose(record.seam.similarity)
+            unit_told = record.anchor.scale is not None or self._joint_move(record.anchor, by_seam) is not None
+            if first or unit_told:
+                move = record.node.compose(by_seam.inverse())
+                self.nodes = [move.compose(old) for old in self.nodes]
+        self.scale_known |= unit_told
+
+
+def _anchor_edge(world: int, window: int, anchor: Anchor, node: Similarity) -> Edge:
+    """Measure a window's place where its known cameras are; its scale as well as their spread can tell it."""
+    scale_deviation = math.inf if anchor.scale is None else ANCHOR_DEVIATION * max(1.0, anchor.unit / anchor.spread)
+    similarity = anchor.similarity(node.scale)
+    return Edge(
+        world,
+        window,
+        similarity,
+        anchor.unit,
+        ANCHOR_DEVIATION,
+        scale_deviation=scale_deviation,
+        origin=anchor.source,
+    )
 
 
 def _is_noticeable(move: Similarity, node: Similarity) -> bool:
@@ -224,7 +245,7 @@ def record_to_arrays(record: WindowRecord) -> Arrays:
             [_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation]]
         )
     if record.anchor is not None:
-        arrays["anchor"] = np.append(_to_numbers(record.anchor.similarity), record.anchor.scale_known)
+        arrays["anchor"] = _anchor_to_numbers(record.anchor)
     if record.loops:
         arrays["loops"] = np.stack(
             [np.concatenate([_to_numbers(e.second_to_first), [e.first, e.second, e.unit]]) for e in record.loops]
@@ -243,9 +264,9 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
         numbers = arrays["seam"]
         seam = Seam(_from_numbers(numbers[:13]), *numbers[13:].tolist())
     if "anchor" in arrays:
-        anchor = Anchor(_from_numbers(arrays["anchor"][:13]), bool(arrays["anchor"][13]))
+        anchor = _anchor_from_numbers(arrays["anchor"])
     loops = tuple(
-        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), LOOP_DEVIATION, True)
+        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), LOOP_DEVIATION, robust=True)
         for row in arrays.get("loops", ())
     )
     frames = {name.removeprefix("frame_"): value for name, value in arrays.items() if name.startswith("frame_")}
@@ -277,6 +298,18 @@ def rows_from_arrays(arrays: Mapping[str, np.ndarray]) -> FrameRows:
         names=tuple(arrays["names"].tolist()),
         **{field.name: torch.from_numpy(arrays[field.name]) for field in fields(FrameRows) if field.name != "names"},
     )
+
+
+def _anchor_to_numbers(anchor: Anchor) -> Float[np.ndarray, "18"]:
+    scale = math.nan if anchor.scale is None else anchor.scale
+    places = torch.cat([anchor.rotation.flatten(), anchor.source, anchor.target])
+    return np.append(places.numpy(), [anchor.unit, anchor.spread, scale])
+
+
+def _anchor_from_numbers(numbers: Float[np.ndarray, "18"]) -> Anchor:
+    rotation, source, target = (part.clone() for part in torch.from_numpy(numbers[:15]).split([9, 3, 3]))
+    unit, spread, scale = numbers[15:].tolist()
+    return Anchor(rotation.view(3, 3), source, target, unit, spread, None if math.isnan(scale) else scale)
 
 
 def _to_numbers(similarity: Similarity) -> Float[np.ndarray, "*batch 13"]:

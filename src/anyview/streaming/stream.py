@@ -278,7 +278,8 @@ class Stream:
             rigid = self.options.rig_baseline is not None
             seam = align_views(geometry.views[:shared], overlap.views, with_scale=not rigid)
             self._report = self._report.with_seam(seam.inliers, seam.scale_deviation)
-        anchor = anchor_window(geometry.views.cameras.world_to_camera, known)
+        unit = typical_depth(geometry.views)
+        anchor = anchor_window(geometry.views.cameras.world_to_camera, known, unit)
         node = self.scene.place(seam, anchor)
         similarity = None if seam is None else seam.similarity
         views, owners = join_window(overlap, geometry.views, similarity, len(self.scene), blend=self.options.blend)
@@ -292,7 +293,7 @@ class Stream:
         record = WindowRecord(
             frames=rows[:kept],
             node=node,
-            unit=typical_depth(geometry.views),
+            unit=unit,
             units="metres" if self.options.rig_baseline else geometry.units,
             frames_read=self._report.frames_read,
             passed_over=self._report.frames_passed_over,
@@ -301,11 +302,13 @@ class Stream:
         )
         first_new = self.scene.count_frames()
         before = list(self.scene.nodes)
-        gap_ended = anchor is not None and len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
+        # Known cameras that tell no scale, or that follow a gap, leave the windows before them to be adjusted.
+        after_gap = len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
+        adjust = anchor is not None and (after_gap or (anchor.scale is None and bool(self.scene.anchors)))
         self.scene.add(record)
         loops, candidates = look_for_loops(first_new, self.predictor, self.scene, self.store, self.options)
         record = replace(record, loops=loops, candidates=candidates)
-        if loops or gap_ended:
+        if loops or adjust:
             corrected, weights = self.scene.corrected(loops)
             record = replace(record, corrected=corrected, loop_weights=tuple(weights))
         self.scene.close_loops(record)
