@@ -92,7 +92,8 @@ def test_a_measured_place_leaves_the_scale_open():
     place, target = torch.tensor([1.0, 2.0, 0.0]).double(), torch.tensor([5.0, 0.0, 0.0]).double()
     turn = rotation_from_vector(torch.tensor([0.0, 0.0, 0.2]).double())
     window, measured = (
-        Similarity(torch.tensor(scale).double(), turn, target - scale * turn @ place) for scale in (3.0, 0.7)
+        Similarity(torch.tensor(scale, dtype=torch.float64), turn, target - scale * turn @ place)
+        for scale in (3.0, 0.7)
     )
     open_scale = Edge(0, 1, measured, unit=1.0, scale_deviation=math.inf, origin=place)
     nodes = stack_similarities([world, window])
