@@ -126,6 +126,21 @@ def test_known_intrinsics_belong_to_the_pictures_as_given(model, room):
         assert torch.allclose(window.cameras.intrinsics[0], cameras.intrinsics[0])
 
 
+def test_known_intrinsics_reach_the_metres_of_nested_models(room, assert_close):
+    """Metres grow with the focal length, which is the known one."""
+    cameras, pictures = room
+    nested = DepthAnything3(filled("nested"), "nested", device="cpu")
+    depths = []
+    for factor in (1.0, 2.0):
+        intrinsics = cameras.intrinsics[0].clone()
+        intrinsics[[0, 1], [0, 1]] *= factor
+        with stream(nested, list(pictures[:3]), OPTIONS, intrinsics=intrinsics) as run:
+            window = next(iter(run))
+        assert window.units == "metres"
+        depths.append(window.depth)
+    assert_close(depths[1], 2 * depths[0])
+
+
 def test_models_of_single_pictures_are_refused():
     mono = DepthAnything3(filled("mono"), "mono", device="cpu")
     with pytest.raises(ValueError, match="sees one picture at a time and knows no cameras; choose an any-view model"):

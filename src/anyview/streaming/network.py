@@ -95,6 +95,8 @@ class NetworkPredictor:
         pictures = [frame.picture for frame in frames]
         views = prepare_views(pictures, resolution=self.resolution)
         self._check_memory(len(frames), *views.images.shape[1:3])
+        if self.model.abilities.nested and self._placed is not None:
+            arguments["intrinsics"] = self._placed.expand(1, len(frames), 3, 3).to(self.model.device)
         output = self.model.network(normalize(views.images[None].to(self.model.device)), **arguments)
         scene = take_scene(output, 0, self.name, pictures, views)
         assert scene.cameras is not None
