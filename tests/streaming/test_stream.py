@@ -131,6 +131,16 @@ def test_overlaps_condition_the_predictor_unless_told_not_to(circling, options):
         assert truth.conditioned == expected
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_world_s_unit_is_the_first_window_s(first, circling, options):
+    """Later windows are brought to it, whatever they come in."""
+    truth = circling(20, metric=first)
+    with stream(truth, truth.frames(), options()) as run:
+        for window in run:
+            truth.metric = not first
+            assert window.units == ("metres" if first else "arbitrary")
+
+
 def test_standing_still_costs_nothing(circling, options):
     moving = circle_cameras(20, 28, 42)
     truth = InjectedPredictor(

@@ -129,7 +129,10 @@ class SceneMap:
         if record.anchor is not None:
             self._enter_known_world(record)
             self.anchors[window] = record.anchor
-        self.units = "caller" if self.scale_known else record.units
+        if self.scale_known:
+            self.units = "caller"
+        elif not self.nodes:  # later windows come in the first one's unit
+            self.units = record.units
         self.nodes.append(record.node)
         if len(record.frames):
             self._rows.append(record.frames)
