@@ -43,7 +43,7 @@ from anyview.streaming.scene_map import (
     record_to_arrays,
 )
 from anyview.streaming.seams import align_views, typical_depth
-from anyview.streaming.sources import FrameSource, open_source, steady
+from anyview.streaming.sources import FrameSource, live_frame, open_source, steady
 from anyview.streaming.store import StreamStore
 from anyview.streaming.windows import cut_windows
 from anyview.types import Cameras, Picture, Units
@@ -196,6 +196,7 @@ class Stream:
     def cancel(self) -> None:
         """Have the stream end after the window in work; the folder can be resumed."""
         self._cancelled = True
+        self.source.stop()
 
     def close(self) -> None:
         """Let go of the source, and of the temporary folder if there is one."""
@@ -249,7 +250,8 @@ class Stream:
             if self._cancelled:
                 return
             if last is not None and self.source.live:
-                frame = replace(frame, index=last.index + 1 + frame.index, time_s=last.time_s + frame.time_s)  # noqa: PLW2901
+                then, pixels = last.time_s + frame.time_s, frame.picture.pixels
+                frame = live_frame(last.index + 1 + frame.index, then, pixels)  # noqa: PLW2901
             elif last is not None and frame.index <= last.index:
                 continue
             self._report = replace(self._report, frames_read=self._report.frames_read + 1)
@@ -287,7 +289,7 @@ class Stream:
         if overlap is not None:
             rows = replace(rows, descriptors=torch.cat([overlap.rows.descriptors, rows.descriptors[shared:]]))
         kept = len(frames) - min(self.options.overlap, len(frames))
-        self._overlap = Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
+        new_overlap = Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
         for row in range(kept):
             self.store.write_frame(frames[row].index, views.images[row], views.depth[row], views.confidence[row])
         record = WindowRecord(
@@ -313,7 +315,8 @@ class Stream:
             record = replace(record, corrected=corrected, loop_weights=tuple(weights))
         self.scene.close_loops(record)
         self._report = replace(self._report, loop_candidates=self._report.loop_candidates + candidates)
-        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), overlap_to_arrays(self._overlap))
+        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), overlap_to_arrays(new_overlap))
+        self._overlap = new_overlap
         return self._window(record.frames, views[:kept], self.scene.moves_since(before))
 
     def _predict(self, frames: list[StreamFrame], known: Sequence[Float[Tensor, "4 4"] | None]) -> WindowGeometry:
