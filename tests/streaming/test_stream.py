@@ -365,6 +365,15 @@ def test_a_folder_with_another_run_is_refused(circling, options, tmp_path):
     assert before == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
 
 
+def test_other_known_poses_are_refused(circling, options, tmp_path):
+    truth = circling(20)
+    run_all(truth, tmp_path, options(), known_poses=known(truth, range(10)))
+    with pytest.raises(ValueError, match=r"cannot be resumed: known poses was '[0-9a-f]{16}', now '[0-9a-f]{16}'$"):
+        stream(truth, truth.frames(), options(), folder=tmp_path, resume=True, known_poses=known(truth, range(1, 11)))
+    with pytest.raises(ValueError, match=r"cannot be resumed: known poses was '[0-9a-f]{16}', now None$"):
+        stream(truth, truth.frames(), options(), folder=tmp_path, resume=True)
+
+
 def test_known_poses_that_match_nothing_are_refused(options, circling, tmp_path):
     from PIL import Image
 

@@ -1,6 +1,7 @@
 """What the caller knows of the cameras: poses of all frames, of some, with gaps, and the scale of a rig."""
 
 import bisect
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,17 @@ class KnownPoses:
 
     def __len__(self) -> int:
         return len(self.by_index) + len(self.by_name) + len(self.timed)
+
+    def digest(self) -> str | None:
+        """Identify what is known; None where nothing is."""
+        if not len(self):
+            return None
+        said = hashlib.sha256(repr((sorted(self.by_index), sorted(self.by_name), list(self.times_s))).encode())
+        said.update(repr(self.tolerance_s).encode())
+        by_index, by_name = ([known[key] for key in sorted(known)] for known in (self.by_index, self.by_name))
+        for pose in [*by_index, *by_name, *self.timed]:
+            said.update(pose.double().numpy().tobytes())
+        return said.hexdigest()[:16]
 
     def find(self, frame: StreamFrame) -> Float[Tensor, "4 4"] | None:
         """Return the pose of a frame, if it is known."""

@@ -1,5 +1,6 @@
 """An any-view model as a predictor of windows."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry
 from anyview.types import Cameras, Gaussians, Placement, Prediction
 
 GIB = 2**30
+DIGEST_NUMBERS = 256
+"""Of each parameter, that identify it."""
 
 
 class NetworkPredictor:
@@ -60,6 +63,15 @@ class NetworkPredictor:
     def name(self) -> str:
         """The model's."""
         return self.model.name
+
+    def weights_digest(self) -> str:
+        """Identify the weights by some numbers of every parameter: training changes all, and giants are large."""
+        said = hashlib.sha256()
+        for name, values in sorted(self.model.network.state_dict().items()):
+            flat = values.flatten()
+            some = flat[:: max(1, len(flat) // DIGEST_NUMBERS)].float().cpu()
+            said.update(f"{name} {tuple(values.shape)}".encode() + some.numpy().tobytes())
+        return said.hexdigest()[:16]
 
     @torch.no_grad()
     def predict_window(

@@ -112,7 +112,7 @@ class FolderSource:
         self.path, self.options, self.watch = path, options, watch
         self._stopped = threading.Event()
         self.rate = frames_per_second or 30.0
-        self.description = f"folder {path}"
+        self.description = f"folder {path}{_rate(frames_per_second)}"
         if watch and not path.is_dir():
             raise ValueError(f"only a folder can be watched: {path}" if path.exists() else missing_path(path))
         self._files = self._list(set()) if watch else picture_files(path)
@@ -176,7 +176,7 @@ class VideoSource:
 
     def __init__(self, path: Path, frames_per_second: float | None = None) -> None:
         self.path, self.frames_per_second = path, frames_per_second
-        self.description = f"video {path}"
+        self.description = f"video {path}{_rate(frames_per_second)}"
         self._frames = read_frames(path, frames_per_second=frames_per_second)
 
     def expected(self) -> list[tuple[int, str, float]]:
@@ -374,6 +374,10 @@ def _fill(pixels: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[
     large = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (new_height - height) // 2, (new_width - width) // 2
     return np.ascontiguousarray(large[top : top + height, left : left + width])
+
+
+def _rate(frames_per_second: float | None) -> str:
+    return "" if frames_per_second is None else f" at {frames_per_second:g} frames a second"
 
 
 def _as_picture(content: object, index: int) -> Picture:

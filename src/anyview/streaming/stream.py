@@ -224,7 +224,15 @@ class Stream:
         """What must be the same when a stream is resumed; waiting and limits may change."""
         free = ("stall_s", "give_up_s", "disk_limit", "memory_limit", "cloud_points")
         options = {name: value for name, value in asdict(self.options).items() if name not in free}
-        return {"source": self.source.description, "model": self.predictor.name, "options": options}
+        network = self.predictor if isinstance(self.predictor, NetworkPredictor) else None
+        return {
+            "source": self.source.description,
+            "model": self.predictor.name,
+            "weights": None if network is None else network.weights_digest(),
+            "intrinsics": None if network is None or network.intrinsics is None else network.intrinsics.tolist(),
+            "known poses": self.known_poses.digest(),
+            "options": options,
+        }
 
     def _run(self) -> Generator[StreamWindow, None, None]:
         start = [] if self._overlap is None else self._overlap.frames
