@@ -1,6 +1,7 @@
 """The whole stream on injected geometry: lengths, drift, loops, resuming, known poses, refusals."""
 
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,19 @@ def test_a_loop_takes_the_drift_out_and_says_what_moved(circling, options):
     assert (listened - centers(run)).abs().max() < 1e-4 * path_length(truth.cameras)
     for one in (without, run):
         one.close()
+
+
+def test_the_last_frames_close_a_loop_too(circling, options):
+    """Only the last three, which no window finishes, are far enough from the first to count as come back."""
+    truth = circling(40, drift=0.004, window_scale=0.3)
+    with stream(truth, truth.frames(), options(loops=True, loop_gap=36)) as run:
+        windows = list(run)
+        assert run.report.loop_candidates == run.report.loops_believed == 1
+        assert windows[-1].corrections
+        closed = relative_error(run, truth)
+    with stream(truth, truth.frames(), options()) as run:
+        list(run)
+        assert closed < 0.5 * relative_error(run, truth)
 
 
 def test_false_loops_break_nothing(circling, options):
@@ -438,6 +452,25 @@ def test_disk_use_keeps_to_its_limit(circling, options):
         on_disk = sum(path.stat().st_size for path in run.store.folder.glob("*/*.npz"))
         assert run.report.disk_bytes == on_disk <= limit * 2**30
         assert len(centers(run)) == 60  # poses are kept of all
+
+
+def test_a_record_holds_one_window_whatever_it_corrects(circling, options, tmp_path):
+    """Else the journal would grow with the square of the windows; frames apart, a record is a few numbers."""
+    truth = circling(60, laps=1.15, drift=0.004, window_scale=0.3)
+    with stream(truth, truth.frames(), options(loops=True), folder=tmp_path) as run:
+        list(run)
+        assert run.report.loops_found > 2
+        for index in range(run.report.windows):
+            record = run.store.read_window(index)
+            assert sum(values.nbytes for name, values in record.items() if not name.startswith("frame_")) < 1000
+
+
+def test_a_journal_above_the_disk_limit_is_reported(circling, options):
+    truth = circling(30)
+    with stream(truth, truth.frames(), options(disk_limit=1e-6)) as run:
+        list(run)
+        (fault,) = run.report.faults
+    assert re.fullmatch(r"disk limit passed: 1 \(what resuming needs takes 0\.\d\d MiB after 1 windows\)", fault)
 
 
 def test_temporary_folders_vanish(circling, options):

@@ -4,8 +4,9 @@ It is made of records, one per window, each added once; so a resumed run adds th
 one stood. It grows by some kilobytes per frame, and holds no pictures and no depth.
 """
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -86,10 +87,6 @@ class WindowRecord:
     loops: tuple[Edge, ...] = ()
     candidates: int = 0
     """Loops looked into."""
-    corrected: Similarity | None = None
-    """All windows after the correction, if there was one."""
-    loop_weights: tuple[float, ...] = ()
-    """How far each loop until now is believed after it, 0 to 1."""
 
 
 class SceneMap:
@@ -122,7 +119,7 @@ class SceneMap:
         return sum(len(rows) for rows in self._rows)
 
     def add(self, record: WindowRecord) -> None:
-        """Add a window, without its loops and correction."""
+        """Add a window, without its loops."""
         window = len(self.nodes)
         if record.seam is not None:
             self.seams.append(Edge(window - 1, window, record.seam.similarity, record.unit, SEAM_DEVIATION))
@@ -137,25 +134,44 @@ class SceneMap:
         if len(record.frames):
             self._rows.append(record.frames)
 
-    def close_loops(self, record: WindowRecord) -> None:
-        """Take over a record's loops and correction."""
-        self.loops += record.loops
-        if record.corrected is None:
-            return
-        parts = zip(record.corrected.scale, record.corrected.rotation, record.corrected.translation, strict=True)
-        self.nodes = [Similarity(*part) for part in parts]
-        self.loop_weights = list(record.loop_weights)
+    def with_frames(self, rows: FrameRows) -> "SceneMap":
+        """Return the same windows with further frames; whatever is added to either is not added to the other."""
+        other = copy.copy(self)
+        other.nodes, other.seams, other.loops = list(self.nodes), list(self.seams), list(self.loops)
+        other.anchors, other.loop_weights = dict(self.anchors), list(self.loop_weights)
+        other._rows = [*self._rows, rows]
+        return other
+
+    def state_to_arrays(self) -> Arrays:
+        """Flatten where everything is now, which later windows may change again."""
+        return {
+            "scene_nodes": _to_numbers(stack_similarities(self.nodes)),
+            "scene_loop_weights": np.array(self.loop_weights, np.float64),
+            "scene_scale_known": np.array(self.scale_known),
+            "scene_units": np.array(self.units),
+        }
+
+    def restore(self, records: Iterable[WindowRecord], state: Arrays) -> None:
+        """Stand where the scene stood that has made ``records`` and the last state; equal to the bit."""
+        for record in records:
+            self.add(record)
+            self.loops += record.loops
+        self.nodes = _split(_from_numbers(state["scene_nodes"]))
+        self.loop_weights = state["scene_loop_weights"].tolist()
+        self.scale_known = bool(state["scene_scale_known"])
+        self.units = state["scene_units"].item()
 
     def moves_since(self, before: Sequence[Similarity]) -> dict[int, Similarity]:
         """Return how each window that moved did, from where it was to where it is."""
         moves = {window: self.nodes[window].compose(old.inverse()) for window, old in enumerate(before)}
         return {window: move for window, move in moves.items() if _is_noticeable(move, before[window])}
 
-    def corrected(self, loops: Sequence[Edge]) -> tuple[Similarity, list[float]]:
-        """Optimise the graph with further loops; return the windows' new places and how far each loop is believed."""
+    def adjust(self, loops: Sequence[Edge] = ()) -> None:
+        """Optimise the graph with further loops: windows move, and all loops are believed anew."""
+        self.loops += loops
         world = len(self.nodes)
         identity = Similarity(torch.ones(()).double(), torch.eye(3).double(), torch.zeros(3).double())
-        edges = [*self.seams, *self.loops, *loops]
+        edges = [*self.seams, *self.loops]
         first_loop = len(self.seams)
         if self.anchors:
             edges += [
@@ -164,8 +180,8 @@ class SceneMap:
         else:
             edges.append(Edge(world, 0, self.nodes[0], 1.0, GAUGE_DEVIATION))
         solution = optimize(stack_similarities([*self.nodes, identity]), edges, fixed=world)
-        nodes = Similarity(*(getattr(solution.nodes, field.name)[:world] for field in fields(Similarity)))
-        return nodes, solution.weights[first_loop : first_loop + len(self.loops) + len(loops)].tolist()
+        self.nodes = _split(solution.nodes)[:world]
+        self.loop_weights = solution.weights[first_loop : first_loop + len(self.loops)].tolist()
 
     def world_cameras(self, rows: FrameRows | None = None) -> Cameras:
         """Return the cameras of frames (all) in the world as it is now, float64; known ones as they are known."""
@@ -253,9 +269,6 @@ def record_to_arrays(record: WindowRecord) -> Arrays:
         arrays["loops"] = np.stack(
             [np.concatenate([_to_numbers(e.second_to_first), [e.first, e.second, e.unit]]) for e in record.loops]
         )
-    if record.corrected is not None:
-        arrays["corrected"] = _to_numbers(record.corrected)
-        arrays["loop_weights"] = np.array(record.loop_weights)
     return arrays
 
 
@@ -284,8 +297,6 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
         anchor=anchor,
         loops=loops,
         candidates=int(candidates),
-        corrected=_from_numbers(arrays["corrected"]) if "corrected" in arrays else None,
-        loop_weights=tuple(arrays["loop_weights"].tolist()) if "corrected" in arrays else (),
     )
 
 
@@ -318,6 +329,11 @@ def _anchor_from_numbers(numbers: Float[np.ndarray, "18"]) -> Anchor:
 def _to_numbers(similarity: Similarity) -> Float[np.ndarray, "*batch 13"]:
     parts = (similarity.scale[..., None], similarity.rotation.flatten(-2), similarity.translation)
     return torch.cat(parts, -1).numpy()
+
+
+def _split(similarities: Similarity) -> list[Similarity]:
+    parts = zip(similarities.scale, similarities.rotation, similarities.translation, strict=True)
+    return [Similarity(*part) for part in parts]
 
 
 def _from_numbers(numbers: Float[np.ndarray, "*batch 13"]) -> Similarity:

@@ -49,6 +49,7 @@ from anyview.streaming.windows import cut_windows
 from anyview.types import Cameras, Picture, Units
 
 GIB = 2**30
+MIB = 2**20
 OTHERS_RESOLUTION = 504
 """Where neither the options nor the predictor say one: that of the published models."""
 
@@ -314,18 +315,24 @@ class Stream:
         before = list(self.scene.nodes)
         # Known cameras that tell no scale, or that follow a gap, leave the windows before them to be adjusted.
         after_gap = len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
-        adjust = anchor is not None and (after_gap or (anchor.scale is None and bool(self.scene.anchors)))
+        unsettled = anchor is not None and (after_gap or (anchor.scale is None and bool(self.scene.anchors)))
         self.scene.add(record)
         loops, candidates = look_for_loops(first_new, self.predictor, self.scene, self.store, self.options)
         record = replace(record, loops=loops, candidates=candidates)
-        if loops or adjust:
-            corrected, weights = self.scene.corrected(loops)
-            record = replace(record, corrected=corrected, loop_weights=tuple(weights))
-        self.scene.close_loops(record)
+        if loops or unsettled:
+            self.scene.adjust(loops)
         self._report = replace(self._report, loop_candidates=self._report.loop_candidates + candidates)
-        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), overlap_to_arrays(new_overlap))
+        resume_from = {**overlap_to_arrays(new_overlap), **self.scene.state_to_arrays()}
+        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), resume_from)
         self._overlap = new_overlap
+        self._check_disk()
         return self._window(record.frames, views[:kept], self.scene.moves_since(before))
+
+    def _check_disk(self) -> None:
+        limit, kind = self.store.disk_limit_bytes, "disk limit passed"
+        if limit is not None and self.store.journal_bytes > limit and kind not in self.faults.counts:
+            said = f"what resuming needs takes {self.store.journal_bytes / MIB:.2f} MiB after {len(self.scene)} windows"
+            self.faults.add(kind, said)
 
     def _predict(self, frames: list[StreamFrame], known: Sequence[Float[Tensor, "4 4"] | None]) -> WindowGeometry:
         started = time.monotonic()
@@ -339,11 +346,20 @@ class Stream:
         return geometry if baseline is None else scaled_by_rig(geometry, frames, baseline)
 
     def _last_frames(self, overlap: Overlap) -> StreamWindow:
-        """Finish the frames that no window will see again; a resumed stream would, so they are not committed."""
+        """Finish the frames that no window will see again, and look for their loops.
+
+        A resumed stream would see them, so nothing of this is committed.
+        """
         for row, frame in enumerate(overlap.frames):
             finished = overlap.finished
             self.store.write_frame(frame.index, finished.images[row], finished.depth[row], finished.confidence[row])
-        return self._window(overlap.rows, overlap.finished, {})
+        first_new, before = self.scene.count_frames(), list(self.scene.nodes)
+        ended = self.scene.with_frames(overlap.rows)
+        loops, candidates = look_for_loops(first_new, self.predictor, ended, self.store, self.options)
+        if loops:
+            self.scene.adjust(loops)
+        self._report = replace(self._report, loop_candidates=self._report.loop_candidates + candidates)
+        return self._window(overlap.rows, overlap.finished, self.scene.moves_since(before))
 
     def _window(self, rows: FrameRows, views: PosedViews, moves: Mapping[int, Similarity]) -> StreamWindow:
         cameras = self.scene.world_cameras(rows)
@@ -365,10 +381,10 @@ class Stream:
 
     def _replay(self, windows: int) -> None:
         """Stand where the killed run stood after its last committed window."""
-        for index in range(windows):
-            record = record_from_arrays(self.store.read_window(index))
-            self.scene.add(record)
-            self.scene.close_loops(record)
+        records = [record_from_arrays(self.store.read_window(index)) for index in range(windows)]
+        last = self.store.read_overlap(windows - 1)
+        self.scene.restore(records, last)
+        for record in records:
             if record.seam is not None:
                 self._report = self._report.with_seam(record.seam.inliers, record.seam.scale_deviation)
             self._report = replace(
@@ -377,7 +393,7 @@ class Stream:
                 frames_passed_over=record.passed_over,
                 loop_candidates=self._report.loop_candidates + record.candidates,
             )
-        self._overlap = overlap_from_arrays(self.store.read_overlap(windows - 1))
+        self._overlap = overlap_from_arrays(last)
         self._kept_before = self.scene.count_frames() + len(self._overlap.frames)
 
 
