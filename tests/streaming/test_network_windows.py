@@ -104,6 +104,7 @@ def test_a_way_back_is_looked_into_with_the_network(model):
     with stream(model, pictures + pictures[::-1][1:], options) as run:
         assert sum(map(len, run)) == 27
         assert run.report.loop_candidates > 0
+        assert run.scene.loops
         for first, second in ((edge.first, edge.second) for edge in run.scene.loops):
             assert second - first > 2
 
