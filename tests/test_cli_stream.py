@@ -1,6 +1,7 @@
 """``anyview stream``: what it writes and says, resuming, and refusals in one line with nothing written."""
 
 import re
+import signal
 import sys
 import urllib.request
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from PIL import Image
 
 from anyview.cli import main
+from anyview.cli.stream import interrupted_by
 from anyview.exporters.ply import read_ply
 from anyview.images.video import write_video
 from anyview.model.checkpoint import save
 from anyview.streaming.live import LiveViewer
+from anyview.streaming.sources import FolderSource
 from anyview.streaming.trajectory import read_kitti, read_tum
 from box_room import render_room, room_cameras
 from filled import filled
@@ -91,6 +94,39 @@ def test_a_video_with_known_intrinsics(capsys, model, walk, tmp_path):
     assert run(capsys, clip, "-o", tmp_path / "out", "-m", model, *arguments)[0] == 0
     cameras = (tmp_path / "out" / "colmap" / "sparse" / "0" / "cameras.txt").read_text().splitlines()
     assert cameras[0] == "1 PINHOLE 56 42 40 41 28 21"
+
+
+def test_ctrl_c_ends_a_stream_that_waits_and_writes_its_results(capsys, model, walk, tmp_path, monkeypatch):
+    really = FolderSource._list
+
+    def interrupted(source: FolderSource, seen) -> list[Path]:
+        if seen:  # the folder's pictures are read, and more are waited for
+            signal.raise_signal(signal.SIGINT)
+        return really(source, seen)
+
+    monkeypatch.setattr(FolderSource, "_list", interrupted)
+    usual = signal.getsignal(signal.SIGINT)
+    arguments = ("--watch", "--give-up-s", "300", "-f", "tum,cloud,depth", *SMALL)
+    code, said, errors = run(capsys, walk, "-o", tmp_path, "-m", model, *arguments)
+    assert (code, errors) == (0, [])
+    assert "7 frames read, 7 kept" in said
+    assert len(read_tum(tmp_path / "trajectory.txt")[0]) == len(list((tmp_path / "depth").iterdir())) == 7
+    assert len(read_ply(tmp_path / "cloud.ply").positions) > 10
+    assert signal.getsignal(signal.SIGINT) is usual
+
+
+def test_a_second_ctrl_c_interrupts():
+    stopped = []
+
+    def press_twice() -> None:
+        with interrupted_by(lambda: stopped.append("once")):
+            signal.raise_signal(signal.SIGINT)
+            stopped.append("going on")
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        press_twice()
+    assert stopped == ["once", "going on"]
 
 
 @pytest.mark.parametrize(

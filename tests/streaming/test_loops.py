@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from anyview.streaming import loops
 from anyview.streaming.frames import PosedViews
 from anyview.streaming.injected import box_depth, box_pictures, circle_cameras
 from anyview.streaming.loops import correlation, find_candidates, see_the_same
@@ -53,6 +54,34 @@ def test_candidates_lie_apart():
     found = find_candidates(walk(places), 125, gap=20, lag=3, most=2)
     assert len(found) == 2
     assert abs(found[0].earlier - found[1].earlier) > 3
+
+
+@pytest.mark.parametrize("block", [7, 1024])
+def test_blocks_find_what_one_product_of_all_finds(block, monkeypatch, assert_close):
+    """The readable way, in float64: every frame with every frame, then means along the way."""
+    monkeypatch.setattr(loops, "BLOCK", block)
+    descriptors = walk(torch.arange(60) * 0.15) + 0.1 * torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    centered = descriptors.double() - descriptors.double().mean(0)
+    directions = centered / centered.norm(dim=-1, keepdim=True)
+    every = directions @ directions.T
+    expected = torch.stack(
+        [
+            torch.stack(
+                [
+                    sum(every[min(row + step, 59), max(0, min(old + way * step, 59))] for step in range(-2, 3)) / 5
+                    for old in range(60)
+                ]
+            )
+            for way in (1, -1)
+            for row in range(50, 60)
+        ]
+    ).view(2, 10, 60)
+    found = loops._along_the_way(descriptors, descriptors.mean(0), 50)
+    assert_close(found.double(), expected.amax(0), 1e-5, reason="float32 against float64")
+    usual = (directions[3:] * directions[:-3]).sum(-1).quantile(0.25)
+    for candidate in find_candidates(descriptors, 50, gap=20, lag=3):
+        assert candidate.similarity == pytest.approx(float(expected.amax(0)[candidate.later - 50, candidate.earlier]))
+        assert candidate.similarity >= usual
 
 
 def views(cameras: Cameras) -> PosedViews:

@@ -6,6 +6,7 @@ import torch
 
 from anyview import DepthAnything3
 from anyview.geometry.pose import normalize_poses
+from anyview.images.video import write_video
 from anyview.options import StreamOptions
 from anyview.streaming import stream
 from anyview.streaming.frames import StreamFrame
@@ -103,6 +104,7 @@ def test_a_way_back_is_looked_into_with_the_network(model):
     with stream(model, pictures + pictures[::-1][1:], options) as run:
         assert sum(map(len, run)) == 27
         assert run.report.loop_candidates > 0
+        assert run.scene.loops
         for first, second in ((edge.first, edge.second) for edge in run.scene.loops):
             assert second - first > 2
 
@@ -126,10 +128,47 @@ def test_known_intrinsics_belong_to_the_pictures_as_given(model, room):
         assert torch.allclose(window.cameras.intrinsics[0], cameras.intrinsics[0])
 
 
+def test_known_intrinsics_reach_the_metres_of_nested_models(room, assert_close):
+    """Metres grow with the focal length, which is the known one."""
+    cameras, pictures = room
+    nested = DepthAnything3(filled("nested"), "nested", device="cpu")
+    depths = []
+    for factor in (1.0, 2.0):
+        intrinsics = cameras.intrinsics[0].clone()
+        intrinsics[[0, 1], [0, 1]] *= factor
+        with stream(nested, list(pictures[:3]), OPTIONS, intrinsics=intrinsics) as run:
+            window = next(iter(run))
+        assert window.units == "metres"
+        depths.append(window.depth)
+    assert_close(depths[1], 2 * depths[0])
+
+
 def test_models_of_single_pictures_are_refused():
     mono = DepthAnything3(filled("mono"), "mono", device="cpu")
     with pytest.raises(ValueError, match="sees one picture at a time and knows no cameras; choose an any-view model"):
         NetworkPredictor(mono, OPTIONS)
+
+
+def test_other_weights_intrinsics_and_rates_are_refused(model, room, tmp_path):
+    """They have no name that would tell them apart."""
+    _, pictures = room
+    clip = write_video(tmp_path / "clip.mp4", list(pictures), 10.0)
+    given = {"folder": tmp_path / "run", "intrinsics": np.diag([50.0, 50.0, 1.0]) + np.eye(3, k=2) * 28}
+    given["intrinsics"][1, 2] = 21
+    given["frames_per_second"] = 10.0
+    with stream(model, clip, OPTIONS, **given) as run:
+        list(run)
+    again = {**given, "resume": True}
+    stream(model, clip, OPTIONS, **again).close()
+    other = DepthAnything3.with_random_weights("da3-nano", device="cpu", seed=1)
+    changes = [
+        (other, {}, r"weights was '[0-9a-f]{16}', now '[0-9a-f]{16}'$"),
+        (model, {"intrinsics": given["intrinsics"] + np.diag([1.0, 0, 0])}, r"intrinsics was \[\[50.0, .*\[\[51.0, "),
+        (model, {"frames_per_second": 5.0}, r"source was '.* at 10 frames a second', now '.* at 5 frames a second'$"),
+    ]
+    for network, change, message in changes:
+        with pytest.raises(ValueError, match=f"cannot be resumed: {message}"):
+            stream(network, clip, OPTIONS, **{**again, **change})
 
 
 def test_windows_that_do_not_fit_are_refused(model, room):

@@ -68,10 +68,11 @@ def test_one_loop_spreads_a_drift_of_scale_evenly():
 def test_derivatives_are_those_of_the_errors():
     generator = torch.Generator().manual_seed(3)
     nodes = stack_similarities(circle(4))
+    place, no_scale = {"origin": torch.tensor([0.3, -2.0, 1.0])}, {"scale_deviation": math.inf}
     edges = pose_graph._stack(
         [
-            replace(measure(circle(4), first, second, noise(generator, 0.3)), unit=2.5)
-            for first, second in ((0, 1), (1, 3), (2, 0))
+            replace(measure(circle(4), first, second, noise(generator, 0.3)), unit=2.5, **options)
+            for (first, second), options in zip(((0, 1), (1, 3), (2, 0)), ({}, place, no_scale), strict=True)
         ]
     )
     by_first, by_second = error_derivatives(nodes, edges)
@@ -83,6 +84,22 @@ def test_derivatives_are_those_of_the_errors():
     for edge, (first, second) in enumerate(((0, 1), (1, 3), (2, 0))):
         assert torch.allclose(derivative[edge, :, first], by_first[edge], atol=1e-9)
         assert torch.allclose(derivative[edge, :, second], by_second[edge], atol=1e-9)
+
+
+def test_a_measured_place_leaves_the_scale_open():
+    """A window whose point (1, 2, 0) lies at (5, 0, 0) is where the edge wants it, whatever the two scales are."""
+    world = Similarity(torch.tensor(1.0).double(), torch.eye(3).double(), torch.zeros(3).double())
+    place, target = torch.tensor([1.0, 2.0, 0.0]).double(), torch.tensor([5.0, 0.0, 0.0]).double()
+    turn = rotation_from_vector(torch.tensor([0.0, 0.0, 0.2]).double())
+    window, measured = (
+        Similarity(torch.tensor(scale, dtype=torch.float64), turn, target - scale * turn @ place)
+        for scale in (3.0, 0.7)
+    )
+    open_scale = Edge(0, 1, measured, unit=1.0, scale_deviation=math.inf, origin=place)
+    nodes = stack_similarities([world, window])
+    assert edge_errors(nodes, pose_graph._stack([open_scale])).abs().max() < 1e-6
+    by_origin = edge_errors(nodes, pose_graph._stack([replace(open_scale, origin=None)]))
+    assert by_origin.abs().max() > 1
 
 
 def test_sparse_steps_are_those_of_dense_least_squares():

@@ -1,5 +1,7 @@
 """The whole stream on injected geometry: lengths, drift, loops, resuming, known poses, refusals."""
 
+import math
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +15,11 @@ from measures import centers, relative_error
 
 from anyview.geometry.alignment import umeyama
 from anyview.geometry.camera import unproject_to_world
-from anyview.geometry.pose import camera_centers, rigid_inverse
+from anyview.geometry.pose import camera_centers, rigid_inverse, rigid_transform
+from anyview.geometry.rotation_vector import rotation_from_vector, vector_from_rotation
 from anyview.streaming import KnownPoses, stream
 from anyview.streaming.injected import BOX, Errors, InjectedPredictor, box_depth, circle_cameras, path_length
+from anyview.streaming.known import anchor_window
 from anyview.types import Cameras
 
 
@@ -90,6 +94,19 @@ def test_a_loop_takes_the_drift_out_and_says_what_moved(circling, options):
         one.close()
 
 
+def test_the_last_frames_close_a_loop_too(circling, options):
+    """Only the last three, which no window finishes, are far enough from the first to count as come back."""
+    truth = circling(40, drift=0.004, window_scale=0.3)
+    with stream(truth, truth.frames(), options(loops=True, loop_gap=36)) as run:
+        windows = list(run)
+        assert run.report.loop_candidates == run.report.loops_believed == 1
+        assert windows[-1].corrections
+        closed = relative_error(run, truth)
+    with stream(truth, truth.frames(), options()) as run:
+        list(run)
+        assert closed < 0.5 * relative_error(run, truth)
+
+
 def test_false_loops_break_nothing(circling, options):
     """A network that takes two places for one, and descriptors of which 3 in 10 are of another place."""
     errors = {"drift": 0.004, "window_scale": 0.3, "depth": 0.01, "false_places": 0.3, "fooled": True}
@@ -126,6 +143,16 @@ def test_overlaps_condition_the_predictor_unless_told_not_to(circling, options):
         with stream(truth, truth.frames(), options(conditioning=conditioning)) as run:
             assert len(list(run)) == 6
         assert truth.conditioned == expected
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_world_s_unit_is_the_first_window_s(first, circling, options):
+    """Later windows are brought to it, whatever they come in."""
+    truth = circling(20, metric=first)
+    with stream(truth, truth.frames(), options()) as run:
+        for window in run:
+            truth.metric = not first
+            assert window.units == ("metres" if first else "arbitrary")
 
 
 def test_standing_still_costs_nothing(circling, options):
@@ -171,6 +198,44 @@ def test_a_known_pose_without_baseline_sets_the_frame_and_not_the_scale(circling
     with stream(truth, truth.frames(), options(), known_poses=known(truth, [3])) as run:
         assert list(run)[-1].units == "arbitrary"
         assert torch.allclose(centers(run)[3], camera_centers(truth.cameras.world_to_camera[3]))
+
+
+def test_one_known_frame_keeps_the_steps_as_they_are(circling, options):
+    """Windows in units of their own; whichever sees the known frame, the path is the truth's but for its unit."""
+    truth = circling(60, window_scale=0.5)
+    with stream(truth, truth.frames(), options(), known_poses=known(truth, [30])) as run:
+        list(run)
+        found = centers(run)
+    true = camera_centers(truth.cameras.world_to_camera)
+    ratio = (found[1:] - found[:-1]).norm(dim=-1) / (true[1:] - true[:-1]).norm(dim=-1)
+    assert ratio.max() / ratio.min() < 1.001
+    assert torch.allclose(found[30], true[30])
+
+
+@pytest.mark.parametrize("index", [range(0, 60, 10), [3, *range(40, 60)]], ids=["every tenth", "one, then many"])
+def test_known_poses_far_apart_set_the_scale_together(index, circling, options):
+    """No window sees two known cameras, or only late ones do: what lies before and between has their unit too."""
+    truth = circling(60, window_scale=0.5)
+    with stream(truth, truth.frames(), options(), known_poses=known(truth, index)) as run:
+        windows = list(run)
+        assert windows[-1].units == "caller"
+        error = (centers(run) - camera_centers(truth.cameras.world_to_camera)).norm(dim=-1)
+    assert error.max() < 0.005 * path_length(truth.cameras)
+
+
+@pytest.mark.parametrize("noise_m", [0.001, 0.01])
+def test_anchors_do_not_turn_about_a_straight_way(noise_m):
+    """Nine cameras along 0.8 m, whose rotations are exact and whose places are not."""
+    generator = torch.Generator().manual_seed(0)
+    turn = rotation_from_vector(torch.tensor([0.3, -0.5, 0.2]).double())
+    centers = torch.zeros(9, 3).double()
+    centers[:, 2] = torch.linspace(0, 0.8, 9)
+    straight = rigid_inverse(rigid_transform(torch.eye(3).double().expand(9, 3, 3), centers))
+    shaken = centers + noise_m * torch.randn(9, 3, generator=generator).double()
+    target = rigid_inverse(rigid_transform(turn.expand(9, 3, 3), 2 * shaken @ turn.mT))
+    anchor = anchor_window(straight, list(target), unit=3.0)
+    assert math.degrees(float(vector_from_rotation(anchor.rotation @ turn.mT).norm())) < 0.1
+    assert anchor.scale == pytest.approx(2.0, rel=0.05)
 
 
 def test_poses_match_by_time_within_the_tolerance(circling, options):
@@ -314,6 +379,15 @@ def test_a_folder_with_another_run_is_refused(circling, options, tmp_path):
     assert before == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
 
 
+def test_other_known_poses_are_refused(circling, options, tmp_path):
+    truth = circling(20)
+    run_all(truth, tmp_path, options(), known_poses=known(truth, range(10)))
+    with pytest.raises(ValueError, match=r"cannot be resumed: known poses was '[0-9a-f]{16}', now '[0-9a-f]{16}'$"):
+        stream(truth, truth.frames(), options(), folder=tmp_path, resume=True, known_poses=known(truth, range(1, 11)))
+    with pytest.raises(ValueError, match=r"cannot be resumed: known poses was '[0-9a-f]{16}', now None$"):
+        stream(truth, truth.frames(), options(), folder=tmp_path, resume=True)
+
+
 def test_known_poses_that_match_nothing_are_refused(options, circling, tmp_path):
     from PIL import Image
 
@@ -378,6 +452,25 @@ def test_disk_use_keeps_to_its_limit(circling, options):
         on_disk = sum(path.stat().st_size for path in run.store.folder.glob("*/*.npz"))
         assert run.report.disk_bytes == on_disk <= limit * 2**30
         assert len(centers(run)) == 60  # poses are kept of all
+
+
+def test_a_record_holds_one_window_whatever_it_corrects(circling, options, tmp_path):
+    """Else the journal would grow with the square of the windows; frames apart, a record is a few numbers."""
+    truth = circling(60, laps=1.15, drift=0.004, window_scale=0.3)
+    with stream(truth, truth.frames(), options(loops=True), folder=tmp_path) as run:
+        list(run)
+        assert run.report.loops_found > 2
+        for index in range(run.report.windows):
+            record = run.store.read_window(index)
+            assert sum(values.nbytes for name, values in record.items() if not name.startswith("frame_")) < 1000
+
+
+def test_a_journal_above_the_disk_limit_is_reported(circling, options):
+    truth = circling(30)
+    with stream(truth, truth.frames(), options(disk_limit=1e-6)) as run:
+        list(run)
+        (fault,) = run.report.faults
+    assert re.fullmatch(r"disk limit passed: 1 \(what resuming needs takes 0\.\d\d MiB after 1 windows\)", fault)
 
 
 def test_temporary_folders_vanish(circling, options):

@@ -13,8 +13,10 @@ from PIL import Image
 
 from anyview.images.video import write_video
 from anyview.options import StreamOptions
+from anyview.streaming import latest, stream
+from anyview.streaming.injected import box_pictures
 from anyview.streaming.report import EXAMPLES, Faults
-from anyview.streaming.sources import CameraSource, FolderSource, open_source, steady
+from anyview.streaming.sources import CameraSource, FolderSource, live_frame, open_source, steady
 
 FAST = StreamOptions(stall_s=0.2, give_up_s=0.6)
 
@@ -198,6 +200,58 @@ def test_a_camera_gives_the_latest_frame_and_is_given_up(monkeypatch):
     assert source._capture.released
     with pytest.raises(ValueError, match="camera 1 cannot be opened"):
         CameraSource(1, FAST)
+
+
+def test_a_camera_is_released_by_the_thread_that_reads_it(monkeypatch):
+    """Who stops while the device is silent does not take it away from under the reader."""
+    answer, reading = threading.Event(), threading.Event()
+
+    class Silent(FakeCamera):
+        def read(self):
+            if self.given:
+                reading.set()
+                assert answer.wait(10)
+                assert not self.released
+            return super().read()
+
+    monkeypatch.setattr(cv2, "VideoCapture", Silent)
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    monkeypatch.setattr(latest, "STOP_S", 0.05)
+    source = CameraSource(0, FAST)
+    frames = source.read(Faults())
+    next(frames)
+    assert reading.wait(10)
+    frames.close()
+    assert not source._capture.released
+    answer.set()
+    until = time.monotonic() + 10
+    while not source._capture.released and time.monotonic() < until:
+        time.sleep(0.01)
+    assert source._capture.released
+
+
+def test_a_live_stream_resumed_has_no_name_twice(circling, options, tmp_path):
+    """Its frames are named by their numbers, which go on."""
+
+    class Live:
+        live, description = True, "live"
+
+        def expected(self):
+            return []
+
+        def read(self, faults):
+            return (live_frame(index, index / 30, pixels.numpy()) for index, pixels in enumerate(shown))
+
+        def stop(self) -> None:
+            pass
+
+    truth = circling(20)
+    shown = box_pictures(truth.cameras[:10], 28, 42)
+    for _ in range(2):
+        with stream(truth, Live(), options(), folder=tmp_path, resume=True) as run:
+            list(run)
+            names = run.all_frames().names
+    assert names == tuple(f"{index:08d}" for index in range(20))
 
 
 def test_an_address_is_a_stream(tmp_path):

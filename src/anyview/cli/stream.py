@@ -1,7 +1,9 @@
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -94,8 +96,18 @@ class Stream:
                 stages.pause()
                 print(f"live at {viewer.address}", file=sys.stderr)
             written_at = time.monotonic()
+
+            def stop() -> None:
+                stages.pause()
+                print(
+                    f"stopping after this window; once more Ctrl-C leaves without writing, and "
+                    f"anyview stream … -o {self.output} --resume goes on",
+                    file=sys.stderr,
+                )
+                run.cancel()
+
             with run:
-                try:
+                with interrupted_by(stop):
                     for window in run:
                         if viewer is not None:
                             viewer.show(window)
@@ -103,15 +115,30 @@ class Stream:
                         if "tum" in formats and time.monotonic() - written_at > self.write_every_s:
                             write_outputs(run, self.output, ["tum"])
                             written_at = time.monotonic()
-                except KeyboardInterrupt:
-                    stages.pause()
-                    print(f"stopped; anyview stream … -o {self.output} --resume goes on", file=sys.stderr)
-                    raise
                 written = write_outputs(run, self.output, formats, stages.of("writing"))
                 stages.pause()
                 _summarise_stream(run.report, written)
             if viewer is not None and sys.stdin.isatty():
                 input(f"{viewer.address} stays until you press Enter ")
+
+
+@contextmanager
+def interrupted_by(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` at the first Ctrl-C; the second interrupts as usual."""
+    usual = signal.getsignal(signal.SIGINT)
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, usual)
+        stop()
+
+    if threading.current_thread() is not threading.main_thread():  # which is the only one that may handle signals
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _state(report: "StreamReport") -> str:

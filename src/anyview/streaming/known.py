@@ -1,6 +1,7 @@
 """What the caller knows of the cameras: poses of all frames, of some, with gaps, and the scale of a rig."""
 
 import bisect
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -8,12 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anyview.geometry.alignment import Similarity, align_trajectories
-from anyview.geometry.pose import camera_centers
+from anyview.geometry.alignment import Similarity
+from anyview.geometry.pose import camera_centers, orthonormalize
 from anyview.streaming.frames import StreamFrame
 
 TIME_TOLERANCE_S = 0.02
 """How far a pose's time may be from its frame's, as in the TUM benchmark."""
+LEAST_BASELINE = 0.01
+"""Cameras nearer together than this part of the typical depth (root mean square) say nothing about scale."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,17 @@ class KnownPoses:
 
     def __len__(self) -> int:
         return len(self.by_index) + len(self.by_name) + len(self.timed)
+
+    def digest(self) -> str | None:
+        """Identify what is known; None where nothing is."""
+        if not len(self):
+            return None
+        said = hashlib.sha256(repr((sorted(self.by_index), sorted(self.by_name), list(self.times_s))).encode())
+        said.update(repr(self.tolerance_s).encode())
+        by_index, by_name = ([known[key] for key in sorted(known)] for known in (self.by_index, self.by_name))
+        for pose in [*by_index, *by_name, *self.timed]:
+            said.update(pose.double().numpy().tobytes())
+        return said.hexdigest()[:16]
 
     def find(self, frame: StreamFrame) -> Float[Tensor, "4 4"] | None:
         """Return the pose of a frame, if it is known."""
@@ -68,21 +82,78 @@ class KnownPoses:
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where a window lies in the world of the known poses."""
+    """Where a window's known cameras lie: in its frame, and in the world that they are known in."""
 
-    similarity: Similarity
-    scale_known: bool
-    """Whether the known poses say how large the window is."""
+    rotation: Float[Tensor, "3 3"]
+    """From the window's frame to the known world."""
+    source: Float[Tensor, "3"]
+    """Their mean place in the window's frame."""
+    target: Float[Tensor, "3"]
+    """The same in the known world."""
+    unit: float
+    """The window's typical depth."""
+    spread: float
+    """Their root mean square distance from the mean, in the window's unit."""
+    scale: float | None
+    """From the window's unit to the known world's; None where they have no baseline to tell it from."""
+
+    def similarity(self, scale: Float[Tensor, ""]) -> Similarity:
+        """Return what brings the window into the known world, at ``scale`` if its own is not known."""
+        own = scale.double() if self.scale is None else torch.tensor(self.scale, dtype=torch.float64)
+        return Similarity(own, self.rotation, self.target - own * (self.rotation @ self.source))
 
 
-def anchor_window(predicted: Float[Tensor, "views 4 4"], known: Sequence[Float[Tensor, "4 4"] | None]) -> Anchor | None:
-    """Fit a window's cameras to the known ones among them; None where there are none."""
+def anchor_window(
+    predicted: Float[Tensor, "views 4 4"], known: Sequence[Float[Tensor, "4 4"] | None], unit: float
+) -> Anchor | None:
+    """Fit a window's cameras to the known ones among them; None where there are none.
+
+    Rotation is the mean of the cameras' relative rotations, for places on a straight way leave the turn about it open;
+    scale is the ratio of the spreads of their places. ``unit`` is the window's typical depth.
+    """
     views = [view for view, pose in enumerate(known) if pose is not None]
     if not views:
         return None
-    target = torch.stack([pose for pose in known if pose is not None]).double()
-    found = align_trajectories(predicted[views].double(), target)
-    return Anchor(found.similarity, found.scale_known)
+    source, target = predicted[views].double(), torch.stack([pose for pose in known if pose is not None]).double()
+    centers, known_centers = camera_centers(source), camera_centers(target)
+    spread = float(root_mean_square(centers))
+    return Anchor(
+        rotation=orthonormalize((target[:, :3, :3].mT @ source[:, :3, :3]).sum(0)),
+        source=centers.mean(0),
+        target=known_centers.mean(0),
+        unit=unit,
+        spread=spread,
+        scale=scale_of(centers, known_centers, unit),
+    )
+
+
+def join_anchors(anchors: Sequence[Anchor], nodes: Sequence[Similarity]) -> Similarity | None:
+    """Find what brings the world that windows lie in, at ``nodes``, to where their anchors say, all of it at once.
+
+    None where the anchors have no baseline between them.
+    """
+    places = torch.stack([node.apply(anchor.source[None])[0] for anchor, node in zip(anchors, nodes, strict=True)])
+    targets = torch.stack([anchor.target for anchor in anchors])
+    unit = sum(anchor.unit * float(node.scale) for anchor, node in zip(anchors, nodes, strict=True)) / len(anchors)
+    scale = scale_of(places, targets, unit)
+    if scale is None:
+        return None
+    turns = [anchor.rotation @ node.rotation.mT for anchor, node in zip(anchors, nodes, strict=True)]
+    rotation = orthonormalize(torch.stack(turns).sum(0))
+    translation = targets.mean(0) - scale * (rotation @ places.mean(0))
+    return Similarity(torch.tensor(scale, dtype=torch.float64), rotation, translation)
+
+
+def scale_of(source: Float[Tensor, "views 3"], target: Float[Tensor, "views 3"], unit: float) -> float | None:
+    """Return the ratio of two spreads; None where either has no baseline, ``unit`` being the source's typical depth."""
+    before, after = root_mean_square(source), root_mean_square(target)
+    rounding = torch.finfo(torch.float32).eps * target.norm(dim=-1).max()
+    return float(after / before) if before > LEAST_BASELINE * unit and after > rounding else None
+
+
+def root_mean_square(places: Float[Tensor, "views 3"]) -> Float[Tensor, ""]:
+    """Return the distance of places from their mean."""
+    return (places - places.mean(0)).square().sum(-1).mean().sqrt()
 
 
 def rig_scale(world_to_camera: Float[Tensor, "views 4 4"], indices: Sequence[int], baseline: float) -> float | None:

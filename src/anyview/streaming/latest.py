@@ -2,11 +2,15 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
 from jaxtyping import UInt8
+
+STOP_S = 1.0
+"""How long the thread is waited for in the end; one that waits for a silent device dies with the process."""
 
 
 class LatestFrames:
@@ -14,7 +18,8 @@ class LatestFrames:
 
     END: Final = object()
 
-    def __init__(self, pictures: Iterator[UInt8[np.ndarray, "height width 3"]]) -> None:
+    def __init__(self, pictures: Generator[UInt8[np.ndarray, "height width 3"] | None, None, None]) -> None:
+        """Take ``pictures``, None where there is none yet; the thread that reads them closes them too."""
         self._pictures = pictures
         self._changed = threading.Condition()
         self._latest: Any = None
@@ -29,7 +34,7 @@ class LatestFrames:
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        self._thread.join(timeout=1.0)  # a thread that waits for a silent device dies with the process
+        self._thread.join(STOP_S)
 
     def take(self, timeout_s: float) -> Any:
         """Return (number, time in seconds, pixels) of the latest frame; None if none came; END after the last."""
@@ -42,13 +47,17 @@ class LatestFrames:
             return item
 
     def _run(self) -> None:
-        started = time.monotonic()
-        for number, pixels in enumerate(self._pictures):
-            with self._changed:
-                if self._stopped:
-                    return
-                self._latest = (number, time.monotonic() - started, pixels)
-                self._changed.notify()
+        started, number = time.monotonic(), 0
+        with closing(self._pictures):
+            for pixels in self._pictures:
+                with self._changed:
+                    if self._stopped:
+                        return
+                    if pixels is None:
+                        continue
+                    self._latest = (number, time.monotonic() - started, pixels)
+                    self._changed.notify()
+                number += 1
         with self._changed:
             # The last frame may still be waiting: the reader gets it first.
             self._changed.wait_for(lambda: self._latest is None or self._stopped)

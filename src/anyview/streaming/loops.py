@@ -1,10 +1,10 @@
 """Places seen before: candidates by the backbone's own tokens, verified by predicting both ends together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -32,6 +32,8 @@ NEIGHBOURS = 2
 """Frames before and after that must look alike too."""
 POINT_STRIDE = 4
 """Of the rows and columns of one end that are looked for in the other."""
+BLOCK = 1024
+"""Descriptors that are compared at once."""
 ALIKE_QUANTILE = 0.25
 """Frames an overlap apart show one place; a loop's ends must be as alike as the least alike quarter of those."""
 
@@ -59,11 +61,14 @@ def find_candidates(
     count = len(descriptors)
     if count <= max(gap, lag) or first_new >= count:
         return []
-    centered = descriptors.double() - descriptors.double().mean(0)
-    directions = centered / centered.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-    threshold = (directions[lag:] * directions[:-lag]).sum(-1).quantile(ALIKE_QUANTILE)
+    mean = descriptors.mean(0, dtype=torch.float64).float()
+    usual = [
+        (_directions(descriptors[start + lag : start + lag + BLOCK], mean) * _directions(part, mean)).sum(-1)
+        for start, part in _blocks(descriptors[:-lag])
+    ]
+    threshold = torch.cat(usual).quantile(ALIKE_QUANTILE)
     rows, columns = torch.arange(first_new, count), torch.arange(count)
-    similarity = _along_the_way(directions, rows)
+    similarity = _along_the_way(descriptors, mean, first_new)
     allowed = (rows[:, None] - columns > gap) & (similarity >= threshold)
     similarity = torch.where(allowed, similarity, -torch.inf)
     found: list[Candidate] = []
@@ -75,19 +80,34 @@ def find_candidates(
 
 
 def _along_the_way(
-    directions: Float[Tensor, "frames channels"], rows: Int[Tensor, " new"]
+    descriptors: Float[Tensor, "frames channels"], mean: Float[Tensor, " channels"], first_new: int
 ) -> Float[Tensor, "new frames"]:
-    """Mean similarity of some frames and their neighbours to all frames and theirs, in the better of two directions."""
-    columns = torch.arange(len(directions))
+    """Mean similarity of new frames and their neighbours to all frames and theirs, in the better of two directions."""
+    count = len(descriptors)
+    start = max(0, first_new - NEIGHBOURS)
+    new = _directions(descriptors[start:], mean)
+    single = torch.cat([new @ _directions(part, mean).T for _, part in _blocks(descriptors)], 1)
+    rows, columns = torch.arange(first_new, count), torch.arange(count)
     both = []
     for direction in (1, -1):
-        total = torch.zeros(len(rows), len(directions), dtype=directions.dtype)
+        total = torch.zeros(len(rows), count)
         for offset in range(-NEIGHBOURS, NEIGHBOURS + 1):
-            near_rows = (rows + offset).clamp(0, len(directions) - 1)
-            near_columns = (columns + direction * offset).clamp(0, len(directions) - 1)
-            total += (directions[near_rows] @ directions.T)[:, near_columns]
+            near_rows = (rows + offset).clamp(0, count - 1) - start
+            near_columns = (columns + direction * offset).clamp(0, count - 1)
+            total += single[near_rows][:, near_columns]
         both.append(total / (2 * NEIGHBOURS + 1))
     return torch.maximum(*both)
+
+
+def _blocks(descriptors: Float[Tensor, "frames channels"]) -> Iterator[tuple[int, Float[Tensor, "some channels"]]]:
+    """Cut descriptors into parts, with where each starts: they are never copied as a whole."""
+    return ((start, descriptors[start : start + BLOCK]) for start in range(0, len(descriptors), BLOCK))
+
+
+def _directions(
+    descriptors: Float[Tensor, "some channels"], mean: Float[Tensor, " channels"]
+) -> Float[Tensor, "some channels"]:
+    return torch.nn.functional.normalize(descriptors.float() - mean, dim=-1)
 
 
 def look_for_loops(

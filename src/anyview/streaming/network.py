@@ -1,5 +1,6 @@
 """An any-view model as a predictor of windows."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry
 from anyview.types import Cameras, Gaussians, Placement, Prediction
 
 GIB = 2**30
+DIGEST_NUMBERS = 256
+"""Of each parameter, that identify it."""
 
 
 class NetworkPredictor:
@@ -61,6 +64,15 @@ class NetworkPredictor:
         """The model's."""
         return self.model.name
 
+    def weights_digest(self) -> str:
+        """Identify the weights by some numbers of every parameter: training changes all, and giants are large."""
+        said = hashlib.sha256()
+        for name, values in sorted(self.model.network.state_dict().items()):
+            flat = values.flatten()
+            some = flat[:: max(1, len(flat) // DIGEST_NUMBERS)].float().cpu()
+            said.update(f"{name} {tuple(values.shape)}".encode() + some.numpy().tobytes())
+        return said.hexdigest()[:16]
+
     @torch.no_grad()
     def predict_window(
         self, frames: Sequence[StreamFrame], known: Cameras | None = None, known_views: Sequence[int] = ()
@@ -95,6 +107,8 @@ class NetworkPredictor:
         pictures = [frame.picture for frame in frames]
         views = prepare_views(pictures, resolution=self.resolution)
         self._check_memory(len(frames), *views.images.shape[1:3])
+        if self.model.abilities.nested and self._placed is not None:
+            arguments["intrinsics"] = self._placed.expand(1, len(frames), 3, 3).to(self.model.device)
         output = self.model.network(normalize(views.images[None].to(self.model.device)), **arguments)
         scene = take_scene(output, 0, self.name, pictures, views)
         assert scene.cameras is not None

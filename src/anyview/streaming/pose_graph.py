@@ -49,6 +49,10 @@ class Edge:
     """Standard deviation of each of the seven errors."""
     robust: bool = False
     """Whether the edge may turn out to be wrong."""
+    scale_deviation: float | None = None
+    """That of the scale, where it is another: infinite, if the edge says nothing about scale."""
+    origin: Float[Tensor, "3"] | None = None
+    """Point of the second window whose place was measured; None for its frame's origin."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class _Edges:
     second: Int[Tensor, " edges"]
     measured: Similarity
     unit: Float[Tensor, " edges"]
-    deviation: Float[Tensor, " edges"]
+    origin: Float[Tensor, "edges 3"]
+    deviation: Float[Tensor, "edges 7"]
     robust: Float[Tensor, " edges"]
     """1 for robust edges, 0 for others."""
 
@@ -98,15 +103,16 @@ def optimize(nodes: Similarity, edges: Sequence[Edge], fixed: int = 0) -> Soluti
 def edge_errors(nodes: Similarity, edges: _Edges) -> Float[Tensor, "edges 7"]:
     """Compute what is left of each edge, measured⁻¹ · first⁻¹ · second, in deviations."""
     error = edges.measured.inverse().compose(_take(nodes, edges.first).inverse().compose(_take(nodes, edges.second)))
+    shift = error.apply(edges.origin[:, None])[:, 0] - edges.origin
     raw = torch.cat(
         [
             vector_from_rotation(error.rotation),
-            error.translation / edges.unit[:, None],
+            shift / edges.unit[:, None],
             error.scale.log()[:, None],
         ],
         -1,
     )
-    return raw / edges.deviation[:, None]
+    return raw / edges.deviation
 
 
 def error_derivatives(
@@ -119,17 +125,21 @@ def error_derivatives(
     to_right = right_jacobian_inverse(vector_from_rotation(error.rotation))
     back = measured.rotation.mT
     shrink = (back / measured.scale[:, None, None]) / edges.unit[:, None, None]
+    place = relative.apply(edges.origin[:, None])[:, 0]
     by_first = torch.zeros(len(edges.unit), FREEDOMS, FREEDOMS, dtype=torch.float64)
     by_first[:, :3, :3] = -to_right.mT @ back
-    by_first[:, 3:6, :3] = shrink @ cross_matrix(relative.translation)
+    by_first[:, 3:6, :3] = shrink @ cross_matrix(place)
     by_first[:, 3:6, 3:6] = -shrink
-    by_first[:, 3:6, 6] = -(shrink @ relative.translation[..., None])[..., 0]
+    by_first[:, 3:6, 6] = -(shrink @ place[..., None])[..., 0]
     by_first[:, 6, 6] = -1
+    grow = error.scale[:, None, None] * error.rotation / edges.unit[:, None, None]
     by_second = torch.zeros_like(by_first)
     by_second[:, :3, :3] = to_right
-    by_second[:, 3:6, 3:6] = error.scale[:, None, None] * error.rotation / edges.unit[:, None, None]
+    by_second[:, 3:6, :3] = -grow @ cross_matrix(edges.origin)
+    by_second[:, 3:6, 3:6] = grow
+    by_second[:, 3:6, 6] = (grow @ edges.origin[..., None])[..., 0]
     by_second[:, 6, 6] = 1
-    deviation = edges.deviation[:, None, None]
+    deviation = edges.deviation[..., None]
     return by_first / deviation, by_second / deviation
 
 
@@ -216,12 +226,18 @@ def _stack(edges: Sequence[Edge]) -> _Edges:
     def column(name: str) -> Tensor:
         return torch.tensor([float(getattr(edge, name)) for edge in edges], dtype=torch.float64)
 
+    deviation = column("deviation")[:, None].repeat(1, FREEDOMS)
+    for row, edge in enumerate(edges):
+        if edge.scale_deviation is not None:
+            deviation[row, 6] = edge.scale_deviation
+    nowhere = torch.zeros(3, dtype=torch.float64)
     return _Edges(
         first=torch.tensor([edge.first for edge in edges]),
         second=torch.tensor([edge.second for edge in edges]),
         measured=stack_similarities([edge.second_to_first for edge in edges]),
         unit=column("unit"),
-        deviation=column("deviation"),
+        origin=torch.stack([nowhere if edge.origin is None else edge.origin.double() for edge in edges]),
+        deviation=deviation,
         robust=column("robust"),
     )
 

@@ -4,9 +4,10 @@ It is made of records, one per window, each added once; so a resumed run adds th
 one stood. It grows by some kilobytes per frame, and holds no pictures and no depth.
 """
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anyview.geometry.alignment import Similarity
-from anyview.streaming.known import Anchor
+from anyview.streaming.known import Anchor, join_anchors
 from anyview.streaming.pose_graph import Edge, optimize, stack_similarities
 from anyview.streaming.seams import Seam
 from anyview.streaming.store import Arrays
@@ -86,10 +87,6 @@ class WindowRecord:
     loops: tuple[Edge, ...] = ()
     candidates: int = 0
     """Loops looked into."""
-    corrected: Similarity | None = None
-    """All windows after the correction, if there was one."""
-    loop_weights: tuple[float, ...] = ()
-    """How far each loop until now is believed after it, 0 to 1."""
 
 
 class SceneMap:
@@ -100,7 +97,9 @@ class SceneMap:
         """From each window's frame to the world."""
         self.seams: list[Edge] = []
         self.loops: list[Edge] = []
-        self.anchors: dict[int, tuple[Anchor, float]] = {}
+        self.anchors: dict[int, Anchor] = {}
+        self.scale_known = False
+        """Whether the anchors have told the world's unit."""
         self.loop_weights: list[float] = []
         self.units: Units = "arbitrary"
         self._rows: list[FrameRows] = []
@@ -120,52 +119,69 @@ class SceneMap:
         return sum(len(rows) for rows in self._rows)
 
     def add(self, record: WindowRecord) -> None:
-        """Add a window, without its loops and correction."""
+        """Add a window, without its loops."""
         window = len(self.nodes)
         if record.seam is not None:
             self.seams.append(Edge(window - 1, window, record.seam.similarity, record.unit, SEAM_DEVIATION))
         if record.anchor is not None:
-            self._enter_known_world(record.anchor, record.node)
-            self.anchors[window] = (record.anchor, record.unit)
-            self.units = "caller" if self._scale_is_known() else record.units
-        elif not self.anchors:
+            self._enter_known_world(record)
+            self.anchors[window] = record.anchor
+        if self.scale_known:
+            self.units = "caller"
+        elif not self.nodes:  # later windows come in the first one's unit
             self.units = record.units
         self.nodes.append(record.node)
         if len(record.frames):
             self._rows.append(record.frames)
 
-    def close_loops(self, record: WindowRecord) -> None:
-        """Take over a record's loops and correction."""
-        self.loops += record.loops
-        if record.corrected is None:
-            return
-        parts = zip(record.corrected.scale, record.corrected.rotation, record.corrected.translation, strict=True)
-        self.nodes = [Similarity(*part) for part in parts]
-        self.loop_weights = list(record.loop_weights)
+    def with_frames(self, rows: FrameRows) -> "SceneMap":
+        """Return the same windows with further frames; whatever is added to either is not added to the other."""
+        other = copy.copy(self)
+        other.nodes, other.seams, other.loops = list(self.nodes), list(self.seams), list(self.loops)
+        other.anchors, other.loop_weights = dict(self.anchors), list(self.loop_weights)
+        other._rows = [*self._rows, rows]
+        return other
+
+    def state_to_arrays(self) -> Arrays:
+        """Flatten where everything is now, which later windows may change again."""
+        return {
+            "scene_nodes": _to_numbers(stack_similarities(self.nodes)),
+            "scene_loop_weights": np.array(self.loop_weights, np.float64),
+            "scene_scale_known": np.array(self.scale_known),
+            "scene_units": np.array(self.units),
+        }
+
+    def restore(self, records: Iterable[WindowRecord], state: Arrays) -> None:
+        """Stand where the scene stood that has made ``records`` and the last state; equal to the bit."""
+        for record in records:
+            self.add(record)
+            self.loops += record.loops
+        self.nodes = _split(_from_numbers(state["scene_nodes"]))
+        self.loop_weights = state["scene_loop_weights"].tolist()
+        self.scale_known = bool(state["scene_scale_known"])
+        self.units = state["scene_units"].item()
 
     def moves_since(self, before: Sequence[Similarity]) -> dict[int, Similarity]:
         """Return how each window that moved did, from where it was to where it is."""
         moves = {window: self.nodes[window].compose(old.inverse()) for window, old in enumerate(before)}
         return {window: move for window, move in moves.items() if _is_noticeable(move, before[window])}
 
-    def corrected(self, loops: Sequence[Edge]) -> tuple[Similarity, list[float]]:
-        """Optimise the graph with further loops; return the windows' new places and how far each loop is believed."""
+    def adjust(self, loops: Sequence[Edge] = ()) -> None:
+        """Optimise the graph with further loops: windows move, and all loops are believed anew."""
+        self.loops += loops
         world = len(self.nodes)
         identity = Similarity(torch.ones(()).double(), torch.eye(3).double(), torch.zeros(3).double())
-        edges = [*self.seams, *self.loops, *loops]
+        edges = [*self.seams, *self.loops]
         first_loop = len(self.seams)
         if self.anchors:
-            for window, (anchor, unit) in self.anchors.items():
-                # Without a baseline only the place is known, and scale is left to the seams.
-                similarity = anchor.similarity
-                if not anchor.scale_known:
-                    similarity = replace(similarity, scale=self.nodes[window].scale)
-                edges.append(Edge(world, window, similarity, unit, ANCHOR_DEVIATION))
+            edges += [
+                _anchor_edge(world, window, anchor, self.nodes[window]) for window, anchor in self.anchors.items()
+            ]
         else:
             edges.append(Edge(world, 0, self.nodes[0], 1.0, GAUGE_DEVIATION))
         solution = optimize(stack_similarities([*self.nodes, identity]), edges, fixed=world)
-        nodes = Similarity(*(getattr(solution.nodes, field.name)[:world] for field in fields(Similarity)))
-        return nodes, solution.weights[first_loop : first_loop + len(self.loops) + len(loops)].tolist()
+        self.nodes = _split(solution.nodes)[:world]
+        self.loop_weights = solution.weights[first_loop : first_loop + len(self.loops)].tolist()
 
     def world_cameras(self, rows: FrameRows | None = None) -> Cameras:
         """Return the cameras of frames (all) in the world as it is now, float64; known ones as they are known."""
@@ -182,28 +198,52 @@ class SceneMap:
         return torch.stack([node.scale for node in self.nodes])[rows.owner]
 
     def place(self, seam: Seam | None, anchor: Anchor | None) -> Similarity:
-        """Where a new window lies in the world: as its known cameras say, else where its seam puts it."""
+        """Where a new window lies in the world: as its known cameras say, else where its seam puts it.
+
+        Where no window alone could tell the known world's unit, and with this one all of them together can, it lies
+        where its seam puts it once all windows have been brought there.
+        """
         if seam is None:
             node = Similarity(torch.ones(()).double(), torch.eye(3).double(), torch.zeros(3).double())
         else:
             node = self.nodes[-1].compose(seam.similarity)
         if anchor is None:
             return node
-        if anchor.scale_known:
-            return anchor.similarity
-        return replace(anchor.similarity, scale=node.scale)
+        move = self._joint_move(anchor, node)
+        return anchor.similarity(node.scale) if move is None else move.compose(node)
 
-    def _scale_is_known(self) -> bool:
-        return any(anchor.scale_known for anchor, _ in self.anchors.values())
+    def _joint_move(self, anchor: Anchor, by_seam: Similarity) -> Similarity | None:
+        if self.scale_known or not self.anchors:
+            return None
+        windows = list(self.anchors)
+        return join_anchors([*self.anchors.values(), anchor], [*(self.nodes[window] for window in windows), by_seam])
 
-    def _enter_known_world(self, anchor: Anchor, node: Similarity) -> None:
-        """Move what was there before the first known pose into the known world."""
-        if self.anchors or not self.nodes:
-            return
-        assert self.seams
-        by_seam = self.nodes[-1].compose(self.seams[-1].second_to_first)
-        move = node.compose(by_seam.inverse())
-        self.nodes = [move.compose(old) for old in self.nodes]
+    def _enter_known_world(self, record: WindowRecord) -> None:
+        """Move what is there into the known world with the first known pose, and into its unit once that is told."""
+        assert record.anchor is not None
+        first, unit_told = not self.anchors, False
+        if not self.scale_known:
+            by_seam = record.node if record.seam is None else self.nodes[-1].compose(record.seam.similarity)
+            unit_told = record.anchor.scale is not None or self._joint_move(record.anchor, by_seam) is not None
+            if first or unit_told:
+                move = record.node.compose(by_seam.inverse())
+                self.nodes = [move.compose(old) for old in self.nodes]
+        self.scale_known |= unit_told
+
+
+def _anchor_edge(world: int, window: int, anchor: Anchor, node: Similarity) -> Edge:
+    """Measure a window's place where its known cameras are; its scale as well as their spread can tell it."""
+    scale_deviation = math.inf if anchor.scale is None else ANCHOR_DEVIATION * max(1.0, anchor.unit / anchor.spread)
+    similarity = anchor.similarity(node.scale)
+    return Edge(
+        world,
+        window,
+        similarity,
+        anchor.unit,
+        ANCHOR_DEVIATION,
+        scale_deviation=scale_deviation,
+        origin=anchor.source,
+    )
 
 
 def _is_noticeable(move: Similarity, node: Similarity) -> bool:
@@ -224,14 +264,11 @@ def record_to_arrays(record: WindowRecord) -> Arrays:
             [_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation]]
         )
     if record.anchor is not None:
-        arrays["anchor"] = np.append(_to_numbers(record.anchor.similarity), record.anchor.scale_known)
+        arrays["anchor"] = _anchor_to_numbers(record.anchor)
     if record.loops:
         arrays["loops"] = np.stack(
             [np.concatenate([_to_numbers(e.second_to_first), [e.first, e.second, e.unit]]) for e in record.loops]
         )
-    if record.corrected is not None:
-        arrays["corrected"] = _to_numbers(record.corrected)
-        arrays["loop_weights"] = np.array(record.loop_weights)
     return arrays
 
 
@@ -243,9 +280,9 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
         numbers = arrays["seam"]
         seam = Seam(_from_numbers(numbers[:13]), *numbers[13:].tolist())
     if "anchor" in arrays:
-        anchor = Anchor(_from_numbers(arrays["anchor"][:13]), bool(arrays["anchor"][13]))
+        anchor = _anchor_from_numbers(arrays["anchor"])
     loops = tuple(
-        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), LOOP_DEVIATION, True)
+        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), LOOP_DEVIATION, robust=True)
         for row in arrays.get("loops", ())
     )
     frames = {name.removeprefix("frame_"): value for name, value in arrays.items() if name.startswith("frame_")}
@@ -260,8 +297,6 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
         anchor=anchor,
         loops=loops,
         candidates=int(candidates),
-        corrected=_from_numbers(arrays["corrected"]) if "corrected" in arrays else None,
-        loop_weights=tuple(arrays["loop_weights"].tolist()) if "corrected" in arrays else (),
     )
 
 
@@ -279,9 +314,26 @@ def rows_from_arrays(arrays: Mapping[str, np.ndarray]) -> FrameRows:
     )
 
 
+def _anchor_to_numbers(anchor: Anchor) -> Float[np.ndarray, "18"]:
+    scale = math.nan if anchor.scale is None else anchor.scale
+    places = torch.cat([anchor.rotation.flatten(), anchor.source, anchor.target])
+    return np.append(places.numpy(), [anchor.unit, anchor.spread, scale])
+
+
+def _anchor_from_numbers(numbers: Float[np.ndarray, "18"]) -> Anchor:
+    rotation, source, target = (part.clone() for part in torch.from_numpy(numbers[:15]).split([9, 3, 3]))
+    unit, spread, scale = numbers[15:].tolist()
+    return Anchor(rotation.view(3, 3), source, target, unit, spread, None if math.isnan(scale) else scale)
+
+
 def _to_numbers(similarity: Similarity) -> Float[np.ndarray, "*batch 13"]:
     parts = (similarity.scale[..., None], similarity.rotation.flatten(-2), similarity.translation)
     return torch.cat(parts, -1).numpy()
+
+
+def _split(similarities: Similarity) -> list[Similarity]:
+    parts = zip(similarities.scale, similarities.rotation, similarities.translation, strict=True)
+    return [Similarity(*part) for part in parts]
 
 
 def _from_numbers(numbers: Float[np.ndarray, "*batch 13"]) -> Similarity:

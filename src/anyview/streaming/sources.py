@@ -3,12 +3,14 @@
 A source that stalls, drops frames, changes size or breaks off is survived, and what happened is noted in its faults.
 """
 
+import os
 import re
 import statistics
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Set
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,8 @@ from anyview.streaming.report import Faults
 from anyview.types import Picture
 
 POLL_S = 0.05
+WATCH_POLL_S = 0.5
+"""Between looks at a watched folder, and at whether a source was told to stop."""
 CUT_OFF_S = 1.0
 """A video whose frames end so long before its own end was cut off: sound may go on for a little."""
 DROP_FACTOR = 2.5
@@ -52,6 +56,10 @@ class FrameSource(Protocol):
 
     def read(self, faults: Faults) -> Iterator[StreamFrame]:
         """Yield the frames, and note what is wrong with them."""
+        ...
+
+    def stop(self) -> None:
+        """Have `read` wait for nothing more; called by signal handlers and other threads."""
         ...
 
 
@@ -102,11 +110,12 @@ class FolderSource:
         self, path: Path, options: StreamOptions, frames_per_second: float | None = None, *, watch: bool = False
     ) -> None:
         self.path, self.options, self.watch = path, options, watch
+        self._stopped = threading.Event()
         self.rate = frames_per_second or 30.0
-        self.description = f"folder {path}"
+        self.description = f"folder {path}{_rate(frames_per_second)}"
         if watch and not path.is_dir():
             raise ValueError(f"only a folder can be watched: {path}" if path.exists() else missing_path(path))
-        self._files = self._list() if watch else picture_files(path)
+        self._files = self._list(set()) if watch else picture_files(path)
 
     def expected(self) -> list[tuple[int, str, float]]:
         """Return what is there already."""
@@ -123,16 +132,20 @@ class FolderSource:
         yield from self._files
         if not self.watch:
             return
-        seen, last = set(self._files), time.monotonic()
-        while time.monotonic() - last < self.options.give_up_s:
-            fresh = [path for path in self._list() if path not in seen]
+        seen, last = {path.name for path in self._files}, time.monotonic()
+        while time.monotonic() - last < self.options.give_up_s and not self._stopped.is_set():
+            fresh = self._list(seen)
             if not fresh:
-                time.sleep(POLL_S)
+                self._stopped.wait(WATCH_POLL_S)
                 continue
             for path in fresh:
-                seen.add(path)
+                seen.add(path.name)
                 yield path
             last = time.monotonic()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._stopped.set()
 
     def _decode(self, path: Path, faults: Faults) -> Picture | None:
         """Read a picture; one that is still being written gets the time to become whole."""
@@ -141,13 +154,15 @@ class FolderSource:
             try:
                 return decode_file(path, readable_name(path.name))
             except ValueError as error:
-                if time.monotonic() >= until:
+                if time.monotonic() >= until or self._stopped.is_set():
                     faults.add("unreadable", str(error))
                     return None
                 time.sleep(POLL_S)
 
-    def _list(self) -> list[Path]:
-        files = [p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+    def _list(self, seen: Set[str]) -> list[Path]:
+        """List the pictures whose names are not among those seen, in natural order."""
+        names = [name for name in os.listdir(self.path) if name not in seen and not name.startswith(".")]
+        files = [self.path / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
         return sorted(files, key=lambda path: natural_key(str(path)))
 
     def _time(self, index: int, path: Path) -> float:
@@ -161,13 +176,16 @@ class VideoSource:
 
     def __init__(self, path: Path, frames_per_second: float | None = None) -> None:
         self.path, self.frames_per_second = path, frames_per_second
-        self.description = f"video {path}"
+        self.description = f"video {path}{_rate(frames_per_second)}"
         self._frames = read_frames(path, frames_per_second=frames_per_second)
 
     def expected(self) -> list[tuple[int, str, float]]:
         """Return its frames, by the times that the file gives them."""
         times_s = frame_times(self.path, frames_per_second=self.frames_per_second)
         return [(index, self._name(index), time_s) for index, time_s in enumerate(times_s)]
+
+    def stop(self) -> None:
+        """Nothing: a file is not waited for."""
 
     def _name(self, index: int) -> str:
         return f"{readable_name(self.path.stem)}_{index:05d}"
@@ -212,6 +230,9 @@ class IterableSource:
                 continue
             yield StreamFrame(index, float(time_s), picture)
 
+    def stop(self) -> None:
+        """Nothing: it cannot be told."""
+
 
 class CameraSource:
     """A camera of this machine; frames that come while the network works are dropped, but for the latest."""
@@ -220,6 +241,7 @@ class CameraSource:
 
     def __init__(self, number: int, options: StreamOptions) -> None:
         self.options = options
+        self._stopped = threading.Event()
         self.description = f"camera {number}"
         devices = Path("/dev")
         if sys.platform == "linux" and not (devices / f"video{number}").exists():  # OpenCV would write to stderr
@@ -236,18 +258,21 @@ class CameraSource:
     def read(self, faults: Faults) -> Iterator[StreamFrame]:
         """Yield frames until the camera gives none for long enough."""
 
-        def grab() -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-            while True:
-                good, pixels = self._capture.read()
-                if good:
-                    yield np.ascontiguousarray(pixels[..., ::-1])
-                else:
-                    time.sleep(POLL_S)
+        def grab() -> Generator[UInt8[np.ndarray, "height width 3"] | None, None, None]:
+            try:
+                while True:
+                    good, pixels = self._capture.read()
+                    if not good:
+                        time.sleep(POLL_S)
+                    yield np.ascontiguousarray(pixels[..., ::-1]) if good else None
+            finally:
+                self._capture.release()  # by the thread that reads: not while it does
 
-        try:
-            yield from _live_frames(grab(), self.options, faults, self.description)
-        finally:
-            self._capture.release()
+        return _live_frames(grab(), self.options, faults, self.description, self._stopped)
+
+    def stop(self) -> None:
+        """Wait for no further frame."""
+        self._stopped.set()
 
 
 class NetworkSource:
@@ -259,6 +284,7 @@ class NetworkSource:
         import av
 
         self.options = options
+        self._stopped = threading.Event()
         parts = urlsplit(address)
         # Who may see the report need not know the password.
         self.description = f"stream {parts._replace(netloc=parts.netloc.rpartition('@')[2]).geturl()}"
@@ -278,27 +304,42 @@ class NetworkSource:
         """Yield frames until the stream ends, breaks off, or gives none for long enough."""
         import av
 
-        def decode() -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-            try:
-                for frame in self._container.decode(video=0):
-                    yield frame.to_ndarray(format="rgb24")
-            except (av.error.FFmpegError, OSError) as error:
-                faults.add("truncated", f"{self.description}: {error.strerror or error}")
+        def decode() -> Generator[UInt8[np.ndarray, "height width 3"] | None, None, None]:
+            with closing(self._container):  # by the thread that reads: not while it does
+                try:
+                    for frame in self._container.decode(video=0):
+                        yield frame.to_ndarray(format="rgb24")
+                except (av.error.FFmpegError, OSError) as error:
+                    faults.add("truncated", f"{self.description}: {error.strerror or error}")
 
-        with closing(self._container):
-            yield from _live_frames(decode(), self.options, faults, self.description)
+        return _live_frames(decode(), self.options, faults, self.description, self._stopped)
+
+    def stop(self) -> None:
+        """Wait for no further frame."""
+        self._stopped.set()
+
+
+def live_frame(index: int, time_s: float, pixels: UInt8[np.ndarray, "height width 3"]) -> StreamFrame:
+    """Name a frame of a live source by its number."""
+    return StreamFrame(index, time_s, Picture(pixels, f"{index:08d}"))
 
 
 def _live_frames(
-    pictures: Iterator[UInt8[np.ndarray, "height width 3"]], options: StreamOptions, faults: Faults, name: str
+    pictures: Generator[UInt8[np.ndarray, "height width 3"] | None, None, None],
+    options: StreamOptions,
+    faults: Faults,
+    name: str,
+    stopped: threading.Event,
 ) -> Iterator[StreamFrame]:
     with LatestFrames(pictures) as latest:
-        while (item := latest.take(options.give_up_s)) is not latest.END:
-            if item is None:
+        last = time.monotonic()
+        while (item := latest.take(min(WATCH_POLL_S, options.give_up_s))) is not latest.END and not stopped.is_set():
+            if item is not None:
+                yield live_frame(*item)
+                last = time.monotonic()
+            elif time.monotonic() - last >= options.give_up_s:
                 faults.add("gave up", f"{name}: no frame for {options.give_up_s:g} s")
                 return
-            index, time_s, pixels = item
-            yield StreamFrame(index, time_s, Picture(pixels, f"{index:08d}"))
 
 
 def steady(frames: Iterator[StreamFrame], options: StreamOptions, faults: Faults) -> Iterator[StreamFrame]:
@@ -333,6 +374,10 @@ def _fill(pixels: UInt8[np.ndarray, "h w 3"], height: int, width: int) -> UInt8[
     large = cv2.resize(pixels, (new_width, new_height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (new_height - height) // 2, (new_width - width) // 2
     return np.ascontiguousarray(large[top : top + height, left : left + width])
+
+
+def _rate(frames_per_second: float | None) -> str:
+    return "" if frames_per_second is None else f" at {frames_per_second:g} frames a second"
 
 
 def _as_picture(content: object, index: int) -> Picture:

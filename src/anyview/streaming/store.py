@@ -2,7 +2,7 @@
 
 run.json                       what runs here: source, model, options
 windows/00000012.npz           what window 12 added to the scene; the file that commits it
-windows/00000012.overlap.npz   what window 13 needs of it; removed once 13 is committed
+windows/00000012.overlap.npz   what window 13 needs of it, and where all windows are; removed once 13 is committed
 frames/00000345.npz            picture, depth, confidence of frame 345 of the source
 
 Every file is written whole or not at all. Depth is stored in half precision in parts of its window's unit (relative
@@ -24,7 +24,7 @@ from torch import Tensor
 from anyview.files import atomic_path
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
-FORMAT = "anyview-stream-1"
+FORMAT = "anyview-stream-2"
 JPEG_QUALITY = 92
 
 
@@ -45,6 +45,11 @@ class StreamStore:
     def disk_bytes(self) -> int:
         """Size of all that is stored."""
         return sum(self._sizes.values()) + self._window_bytes
+
+    @property
+    def journal_bytes(self) -> int:
+        """Of these, what is never let go of."""
+        return self._window_bytes
 
     def open(self, description: Mapping[str, Any], *, resume: bool) -> int:
         """Make the folder ready; return how many windows are there already.
@@ -78,7 +83,7 @@ class StreamStore:
 
     def commit_window(self, index: int, record: Arrays, overlap: Arrays) -> None:
         """Add a window: from then on a resumed run starts after it."""
-        _save(self._overlap_path(index), overlap)
+        _save(self._overlap_path(index), overlap, compressed=True)
         _save(self._window_path(index), record)
         self._window_bytes += self._overlap_path(index).stat().st_size + self._window_path(index).stat().st_size
         previous = self._overlap_path(index - 1)

@@ -43,12 +43,13 @@ from anyview.streaming.scene_map import (
     record_to_arrays,
 )
 from anyview.streaming.seams import align_views, typical_depth
-from anyview.streaming.sources import FrameSource, open_source, steady
+from anyview.streaming.sources import FrameSource, live_frame, open_source, steady
 from anyview.streaming.store import StreamStore
 from anyview.streaming.windows import cut_windows
 from anyview.types import Cameras, Picture, Units
 
 GIB = 2**30
+MIB = 2**20
 OTHERS_RESOLUTION = 504
 """Where neither the options nor the predictor say one: that of the published models."""
 
@@ -196,6 +197,7 @@ class Stream:
     def cancel(self) -> None:
         """Have the stream end after the window in work; the folder can be resumed."""
         self._cancelled = True
+        self.source.stop()
 
     def close(self) -> None:
         """Let go of the source, and of the temporary folder if there is one."""
@@ -223,7 +225,15 @@ class Stream:
         """What must be the same when a stream is resumed; waiting and limits may change."""
         free = ("stall_s", "give_up_s", "disk_limit", "memory_limit", "cloud_points")
         options = {name: value for name, value in asdict(self.options).items() if name not in free}
-        return {"source": self.source.description, "model": self.predictor.name, "options": options}
+        network = self.predictor if isinstance(self.predictor, NetworkPredictor) else None
+        return {
+            "source": self.source.description,
+            "model": self.predictor.name,
+            "weights": None if network is None else network.weights_digest(),
+            "intrinsics": None if network is None or network.intrinsics is None else network.intrinsics.tolist(),
+            "known poses": self.known_poses.digest(),
+            "options": options,
+        }
 
     def _run(self) -> Generator[StreamWindow, None, None]:
         start = [] if self._overlap is None else self._overlap.frames
@@ -249,7 +259,8 @@ class Stream:
             if self._cancelled:
                 return
             if last is not None and self.source.live:
-                frame = replace(frame, index=last.index + 1 + frame.index, time_s=last.time_s + frame.time_s)  # noqa: PLW2901
+                then, pixels = last.time_s + frame.time_s, frame.picture.pixels
+                frame = live_frame(last.index + 1 + frame.index, then, pixels)  # noqa: PLW2901
             elif last is not None and frame.index <= last.index:
                 continue
             self._report = replace(self._report, frames_read=self._report.frames_read + 1)
@@ -278,7 +289,8 @@ class Stream:
             rigid = self.options.rig_baseline is not None
             seam = align_views(geometry.views[:shared], overlap.views, with_scale=not rigid)
             self._report = self._report.with_seam(seam.inliers, seam.scale_deviation)
-        anchor = anchor_window(geometry.views.cameras.world_to_camera, known)
+        unit = typical_depth(geometry.views)
+        anchor = anchor_window(geometry.views.cameras.world_to_camera, known, unit)
         node = self.scene.place(seam, anchor)
         similarity = None if seam is None else seam.similarity
         views, owners = join_window(overlap, geometry.views, similarity, len(self.scene), blend=self.options.blend)
@@ -286,13 +298,13 @@ class Stream:
         if overlap is not None:
             rows = replace(rows, descriptors=torch.cat([overlap.rows.descriptors, rows.descriptors[shared:]]))
         kept = len(frames) - min(self.options.overlap, len(frames))
-        self._overlap = Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
+        new_overlap = Overlap(frames[kept:], geometry.views[kept:], views[kept:], rows[kept:])
         for row in range(kept):
             self.store.write_frame(frames[row].index, views.images[row], views.depth[row], views.confidence[row])
         record = WindowRecord(
             frames=rows[:kept],
             node=node,
-            unit=typical_depth(geometry.views),
+            unit=unit,
             units="metres" if self.options.rig_baseline else geometry.units,
             frames_read=self._report.frames_read,
             passed_over=self._report.frames_passed_over,
@@ -301,17 +313,26 @@ class Stream:
         )
         first_new = self.scene.count_frames()
         before = list(self.scene.nodes)
-        gap_ended = anchor is not None and len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
+        # Known cameras that tell no scale, or that follow a gap, leave the windows before them to be adjusted.
+        after_gap = len(self.scene) > 0 and len(self.scene) - 1 not in self.scene.anchors
+        unsettled = anchor is not None and (after_gap or (anchor.scale is None and bool(self.scene.anchors)))
         self.scene.add(record)
         loops, candidates = look_for_loops(first_new, self.predictor, self.scene, self.store, self.options)
         record = replace(record, loops=loops, candidates=candidates)
-        if loops or gap_ended:
-            corrected, weights = self.scene.corrected(loops)
-            record = replace(record, corrected=corrected, loop_weights=tuple(weights))
-        self.scene.close_loops(record)
+        if loops or unsettled:
+            self.scene.adjust(loops)
         self._report = replace(self._report, loop_candidates=self._report.loop_candidates + candidates)
-        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), overlap_to_arrays(self._overlap))
+        resume_from = {**overlap_to_arrays(new_overlap), **self.scene.state_to_arrays()}
+        self.store.commit_window(len(self.scene) - 1, record_to_arrays(record), resume_from)
+        self._overlap = new_overlap
+        self._check_disk()
         return self._window(record.frames, views[:kept], self.scene.moves_since(before))
+
+    def _check_disk(self) -> None:
+        limit, kind = self.store.disk_limit_bytes, "disk limit passed"
+        if limit is not None and self.store.journal_bytes > limit and kind not in self.faults.counts:
+            said = f"what resuming needs takes {self.store.journal_bytes / MIB:.2f} MiB after {len(self.scene)} windows"
+            self.faults.add(kind, said)
 
     def _predict(self, frames: list[StreamFrame], known: Sequence[Float[Tensor, "4 4"] | None]) -> WindowGeometry:
         started = time.monotonic()
@@ -325,11 +346,20 @@ class Stream:
         return geometry if baseline is None else scaled_by_rig(geometry, frames, baseline)
 
     def _last_frames(self, overlap: Overlap) -> StreamWindow:
-        """Finish the frames that no window will see again; a resumed stream would, so they are not committed."""
+        """Finish the frames that no window will see again, and look for their loops.
+
+        A resumed stream would see them, so nothing of this is committed.
+        """
         for row, frame in enumerate(overlap.frames):
             finished = overlap.finished
             self.store.write_frame(frame.index, finished.images[row], finished.depth[row], finished.confidence[row])
-        return self._window(overlap.rows, overlap.finished, {})
+        first_new, before = self.scene.count_frames(), list(self.scene.nodes)
+        ended = self.scene.with_frames(overlap.rows)
+        loops, candidates = look_for_loops(first_new, self.predictor, ended, self.store, self.options)
+        if loops:
+            self.scene.adjust(loops)
+        self._report = replace(self._report, loop_candidates=self._report.loop_candidates + candidates)
+        return self._window(overlap.rows, overlap.finished, self.scene.moves_since(before))
 
     def _window(self, rows: FrameRows, views: PosedViews, moves: Mapping[int, Similarity]) -> StreamWindow:
         cameras = self.scene.world_cameras(rows)
@@ -351,10 +381,10 @@ class Stream:
 
     def _replay(self, windows: int) -> None:
         """Stand where the killed run stood after its last committed window."""
-        for index in range(windows):
-            record = record_from_arrays(self.store.read_window(index))
-            self.scene.add(record)
-            self.scene.close_loops(record)
+        records = [record_from_arrays(self.store.read_window(index)) for index in range(windows)]
+        last = self.store.read_overlap(windows - 1)
+        self.scene.restore(records, last)
+        for record in records:
             if record.seam is not None:
                 self._report = self._report.with_seam(record.seam.inliers, record.seam.scale_deviation)
             self._report = replace(
@@ -363,7 +393,7 @@ class Stream:
                 frames_passed_over=record.passed_over,
                 loop_candidates=self._report.loop_candidates + record.candidates,
             )
-        self._overlap = overlap_from_arrays(self.store.read_overlap(windows - 1))
+        self._overlap = overlap_from_arrays(last)
         self._kept_before = self.scene.count_frames() + len(self._overlap.frames)
 
 
