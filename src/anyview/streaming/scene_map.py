@@ -16,16 +16,15 @@ from torch import Tensor
 from anyview.geometry.alignment import Similarity
 from anyview.streaming.known import Anchor
 from anyview.streaming.pose_graph import Edge, optimize, stack_similarities
-from anyview.streaming.seams import Seam
+from anyview.streaming.seams import Seam, edge_deviation
 from anyview.streaming.store import Arrays
 from anyview.types import Cameras, Units
 
-SEAM_DEVIATION = 0.02
-LOOP_DEVIATION = 0.05
 ANCHOR_DEVIATION = 0.002
 GAUGE_DEVIATION = 1e-4
-"""Of the edges of the graph. A lone loop is believed if it asks for no more than 4 deviations of the chain that it
-closes: over n seams 0.08 √n of scale, for example. Several loops that agree may ask for more.
+"""Of edges of the graph; seams and loops have measured ones (`seams.edge_deviation`). A lone loop is believed if it
+asks for no more than 4 deviations of the chain that it closes: over n seams of exact predictions 0.08 √n of scale, for
+example. Several loops that agree may ask for more.
 """
 SMALL_MOVE = 1e-7
 """Relative change of a window's place in the world below which it counts as unmoved."""
@@ -82,6 +81,8 @@ class WindowRecord:
     """Of these, too much like the one before."""
     seam: Seam | None = None
     """Onto the window before; None for the first."""
+    seam_frames: int = 0
+    """How many frames it was found from."""
     anchor: Anchor | None = None
     loops: tuple[Edge, ...] = ()
     candidates: int = 0
@@ -99,6 +100,8 @@ class SceneMap:
         self.nodes: list[Similarity] = []
         """From each window's frame to the world."""
         self.seams: list[Edge] = []
+        self.seam_fits: list[Seam] = []
+        """What the edges of `seams` were made of."""
         self.loops: list[Edge] = []
         self.anchors: dict[int, tuple[Anchor, float]] = {}
         self.loop_weights: list[float] = []
@@ -123,7 +126,9 @@ class SceneMap:
         """Add a window, without its loops and correction."""
         window = len(self.nodes)
         if record.seam is not None:
-            self.seams.append(Edge(window - 1, window, record.seam.similarity, record.unit, SEAM_DEVIATION))
+            deviation = edge_deviation(record.seam, record.seam_frames)
+            self.seams.append(Edge(window - 1, window, record.seam.similarity, record.unit, deviation))
+            self.seam_fits.append(record.seam)
         if record.anchor is not None:
             self._enter_known_world(record.anchor, record.node)
             self.anchors[window] = (record.anchor, record.unit)
@@ -221,13 +226,16 @@ def record_to_arrays(record: WindowRecord) -> Arrays:
     if record.seam is not None:
         seam = record.seam
         arrays["seam"] = np.concatenate(
-            [_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation]]
+            [_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation, record.seam_frames]]
         )
     if record.anchor is not None:
         arrays["anchor"] = np.append(_to_numbers(record.anchor.similarity), record.anchor.scale_known)
     if record.loops:
         arrays["loops"] = np.stack(
-            [np.concatenate([_to_numbers(e.second_to_first), [e.first, e.second, e.unit]]) for e in record.loops]
+            [
+                np.concatenate([_to_numbers(e.second_to_first), [e.first, e.second, e.unit, e.deviation]])
+                for e in record.loops
+            ]
         )
     if record.corrected is not None:
         arrays["corrected"] = _to_numbers(record.corrected)
@@ -239,13 +247,15 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
     """Read back what `record_to_arrays` made; equal to the bit."""
     unit, frames_read, passed_over, candidates = arrays["numbers"].tolist()
     seam = anchor = None
+    seam_frames = 0
     if "seam" in arrays:
         numbers = arrays["seam"]
-        seam = Seam(_from_numbers(numbers[:13]), *numbers[13:].tolist())
+        seam = Seam(_from_numbers(numbers[:13]), *numbers[13:16].tolist())
+        seam_frames = int(numbers[16])
     if "anchor" in arrays:
         anchor = Anchor(_from_numbers(arrays["anchor"][:13]), bool(arrays["anchor"][13]))
     loops = tuple(
-        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), LOOP_DEVIATION, True)
+        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), *row[15:].tolist(), robust=True)
         for row in arrays.get("loops", ())
     )
     frames = {name.removeprefix("frame_"): value for name, value in arrays.items() if name.startswith("frame_")}
@@ -257,6 +267,7 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
         frames_read=int(frames_read),
         passed_over=int(passed_over),
         seam=seam,
+        seam_frames=seam_frames,
         anchor=anchor,
         loops=loops,
         candidates=int(candidates),

@@ -297,6 +297,7 @@ class Stream:
             frames_read=self._report.frames_read,
             passed_over=self._report.frames_passed_over,
             seam=seam,
+            seam_frames=shared,
             anchor=anchor,
         )
         first_new = self.scene.count_frames()
