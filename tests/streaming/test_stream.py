@@ -128,6 +128,19 @@ def test_overlaps_condition_the_predictor_unless_told_not_to(circling, options):
         assert truth.conditioned == expected
 
 
+def test_seams_of_windows_that_were_told_the_overlap_are_less_sure(circling, options):
+    """The same predictions, three shared frames: they count as one where their cameras were told."""
+    deviations = []
+    for conditioning in ("overlap", "none"):
+        truth = circling(18, depth=0.2)
+        with stream(truth, truth.frames(), options(conditioning=conditioning)) as run:
+            list(run)
+            deviations.append(torch.tensor([edge.deviation for edge in run.scene.seams]))
+    told, untold = deviations
+    assert untold.min() > 0.02
+    assert told.tolist() == pytest.approx((3**0.5 * untold).tolist())
+
+
 def test_standing_still_costs_nothing(circling, options):
     moving = circle_cameras(20, 28, 42)
     truth = InjectedPredictor(

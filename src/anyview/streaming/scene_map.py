@@ -82,7 +82,7 @@ class WindowRecord:
     seam: Seam | None = None
     """Onto the window before; None for the first."""
     seam_frames: int = 0
-    """How many frames it was found from."""
+    """How many measurements of their own the overlap's frames are."""
     anchor: Anchor | None = None
     loops: tuple[Edge, ...] = ()
     candidates: int = 0
