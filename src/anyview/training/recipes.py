@@ -30,6 +30,7 @@ RECIPES: dict[str, TrainOptions] = {
         ),
         steps=10_000,
         tokens_per_step=1_600,
+        known_in_part=0.5,
         mirror=0.5,
         ray_weight=2.0,  # cameras are what comes last
         camera_weight=3.0,
@@ -73,6 +74,7 @@ RECIPES: dict[str, TrainOptions] = {
         ),
         steps=16_000,
         tokens_per_step=32_896,  # 128 views of 224 × 224
+        known_in_part=0.5,
         mirror=0.5,
         match_weight=1.0,
         hint_weight=1.0,
