@@ -255,7 +255,7 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
     if "anchor" in arrays:
         anchor = Anchor(_from_numbers(arrays["anchor"][:13]), bool(arrays["anchor"][13]))
     loops = tuple(
-        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), *row[15:].tolist(), robust=True)
+        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), float(row[16]), robust=True)
         for row in arrays.get("loops", ())
     )
     frames = {name.removeprefix("frame_"): value for name, value in arrays.items() if name.startswith("frame_")}
