@@ -40,7 +40,8 @@ class KnownPoses:
             return None
         said = hashlib.sha256(repr((sorted(self.by_index), sorted(self.by_name), list(self.times_s))).encode())
         said.update(repr(self.tolerance_s).encode())
-        by_index, by_name = ([known[key] for key in sorted(known)] for known in (self.by_index, self.by_name))
+        by_index = [self.by_index[index] for index in sorted(self.by_index)]
+        by_name = [self.by_name[name] for name in sorted(self.by_name)]
         for pose in [*by_index, *by_name, *self.timed]:
             said.update(pose.double().numpy().tobytes())
         return said.hexdigest()[:16]
