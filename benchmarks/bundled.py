@@ -3,10 +3,10 @@
     python benchmarks/bundled.py -o out/bundled                 # 100 scenes of each kind; 1, 2, 3, 4 and 8 views
     python benchmarks/bundled.py -o out/bundled --rivals colmap --scenes 16 --views 4
 
-Scenes of the validation split of 224 × 224 pixels are rendered once. δ1 is that of depth after one scale for all views
-of a scene; AUC@30 is the benchmark's ("sane"). A view that COLMAP does not place counts as wrong, and so does a scene
-that it does not reconstruct. Every answer is kept in the output folder, so that a stopped run goes on. Prints the table
-in Markdown; the last line on stdout is JSON.
+Scenes of the validation split of 224 × 224 pixels (--side) are rendered once. δ1 is that of depth after one scale for
+all views of a scene; AUC@30 is the benchmark's ("sane"). A view that COLMAP does not place counts as wrong, and so does
+a scene that it does not reconstruct. Every answer is kept in the output folder, so that a stopped run goes on. Prints
+the table in Markdown; the last line on stdout is JSON.
 """
 
 import argparse
@@ -32,7 +32,6 @@ from anyview.synth.options import SynthOptions
 from anyview.types import Picture
 
 KINDS = ("room", "street", "landscape", "still_life")
-SIDE = 224
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
         for views in options.views:
             if views == 1 and rival == "colmap":
                 continue
-            for kind in KINDS:
+            for kind in options.kinds:
                 rows[rival, views, kind] = list(scores(options, rival, views, kind))
     print(table(rows, options))
     print(json.dumps({f"{rival} {views} {kind}": means(found) for (rival, views, kind), found in rows.items()}))
@@ -57,7 +56,7 @@ def scores(options: argparse.Namespace, rival: str, views: int, kind: str) -> It
     if len(known) >= options.scenes:
         return
     folder = options.output / "scenes" / f"{kind}-{views}"
-    synth = SynthOptions(kinds=(kind,), views=views, height=SIDE, width=SIDE)
+    synth = SynthOptions(kinds=(kind,), views=views, height=options.side, width=options.side)
     count = -(-options.scenes // SCENES_PER_BLOCK) * SCENES_PER_BLOCK
     render_blocks(synth, "validation", folder, count=count, workers=options.workers)
     library, asked = RenderedLibrary(folder), open_rivals(rival, options.model)
@@ -115,13 +114,13 @@ def table(rows: dict[tuple[str, int, str], list[dict[str, float]]], options: arg
     """Write a row for each rival and number of views: means over all scenes, then by kind."""
     lines = [
         "| views | | δ1 | AbsRel | AUC@30 head | AUC@30 rays | "
-        + " | ".join(f"δ1, AUC {kind}" for kind in KINDS)
+        + " | ".join(f"δ1, AUC {kind}" for kind in options.kinds)
         + " |",
-        "|" + "---|" * (6 + len(KINDS)),
+        "|" + "---|" * (6 + len(options.kinds)),
     ]
     for views in options.views:
         for rival in options.rivals:
-            of_kinds = [rows[rival, views, kind] for kind in KINDS if (rival, views, kind) in rows]
+            of_kinds = [rows[rival, views, kind] for kind in options.kinds if (rival, views, kind) in rows]
             if not of_kinds:
                 continue
             everything = means([scene for scenes in of_kinds for scene in scenes])
@@ -144,6 +143,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--rivals", nargs="+", default=["ours", "constant", "colmap"], choices=["ours", "constant", "colmap"]
     )
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--side", type=int, default=224, help="of the square pictures; one for each output folder")
     parser.add_argument("--scenes", type=int, default=100, help="of each kind")
     parser.add_argument("--views", nargs="+", type=int, default=[1, 2, 3, 4, 8])
     parser.add_argument("--workers", type=int, default=2, help="processes that render")

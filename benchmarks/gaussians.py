@@ -12,7 +12,8 @@ rendered ones alike.
 With ``--unit poses`` depth has the unit that the model itself finds, by its own poses beside the known ones. With
 ``--unit truth`` it gets the factor that fits the true depth best, one for each scene, which shows what Gaussians are
 worth where the unit is right. Prints the table in Markdown; the last line on stdout is JSON: means over scenes of the
-mean over held-out views of PSNR in dB, SSIM, and LPIPS where its weights are there.
+mean over held-out views of PSNR in dB, SSIM, and LPIPS where its weights are there; and by how many dB the head is
+better than warping, scene by scene, with the standard error of that mean, where there are several scenes.
 """
 
 import argparse
@@ -29,12 +30,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from anyview import DepthAnything3, PredictOptions
-from anyview.bench.baselines import fill_from_beside, nearest_views, warp_by_depth
-from anyview.bench.metrics.images import psnr, ssim
+from anyview.bench.baselines import nearest_views, warp_by_depth
+from anyview.bench.metrics.images import ssim
 from anyview.geometry.alignment import fit_scale_l1
 from anyview.geometry.pose import camera_centers
+from anyview.render.holes import fill_behind
 from anyview.render.lpips import open_lpips
 from anyview.render.pixels import pixel_gaussians
+from anyview.render.psnr import psnr
 from anyview.render.rasterize import rasterize
 from anyview.render.refine import refine
 from anyview.synth.dataset import scene_at
@@ -42,9 +45,8 @@ from anyview.synth.options import SynthOptions
 from anyview.types import Cameras, Gaussians, TrueViews
 
 KINDS = ("room", "street", "landscape", "still_life")
+HEAD, WARPED = "Gaussian head", "warped by the model's depth"
 SHOWN, HELD_OUT = [0, 2, 3, 5], [1, 4]
-OPAQUE = 0.5
-"""From here on a rendered pixel says what is there."""
 
 Picture = Float[Tensor, "3 height width"]
 Metric = Callable[[Picture, Picture], float]
@@ -78,7 +80,12 @@ def main() -> None:
         name: {kind: {key: round(value, 4) for key, value in mean_of(of_kind).items()} for kind, of_kind in row.items()}
         for name, row in scores.items()
     }
-    print(json.dumps({"model": model.name, "unit": options.unit, "scenes": options.scenes, "rows": means}))
+    report = {"model": model.name, "unit": options.unit, "scenes": options.scenes, "rows": means}
+    if HEAD in scores and options.scenes * len(options.kinds) > 1:
+        gain, error = paired(scores[HEAD], scores[WARPED])
+        print(f"{HEAD} - {WARPED}: PSNR {gain:+.2f} dB, standard error {error:.2f} over scenes")
+        report["head_minus_warped_psnr"] = {"mean": round(gain, 4), "standard_error": round(error, 4)}
+    print(json.dumps(report))
 
 
 def answers(
@@ -91,17 +98,17 @@ def answers(
 
     def drawn(gaussians: Gaussians) -> UInt8[Tensor, "targets height width 3"]:
         rendered = rasterize(gaussians, targets, *seen.depth.shape[1:])
-        full = [behind_filled(color, alpha) for color, alpha in zip(rendered.color, rendered.alpha, strict=True)]
+        full = [fill_behind(color, alpha) for color, alpha in zip(rendered.color, rendered.alpha, strict=True)]
         return (torch.stack(full).clamp(0, 1) * 255).round().byte()
 
     rows = {
         "nearest view": nearest_views(images, cameras, targets),
-        "warped by the model's depth": warp_by_depth(images, seen.depth, cameras, targets),
+        WARPED: warp_by_depth(images, seen.depth, cameras, targets),
         "warped by true depth": warp_by_depth(images, known, cameras, targets),
         "a Gaussian for each pixel": drawn(pixel_gaussians(images, seen.depth, cameras, seen.depth > 0)),
     }
     if seen.gaussians is not None:
-        rows["Gaussian head"] = drawn(seen.gaussians)
+        rows[HEAD] = drawn(seen.gaussians)
         if options.steps:
             rows[f"and {options.steps} steps"] = drawn(refine(seen.gaussians, images, cameras, options.steps))
     return rows
@@ -118,15 +125,6 @@ def ask(model: DepthAnything3, truth: TrueViews, options: argparse.Namespace) ->
     known = truth.depth[SHOWN]
     factor = fit_scale_l1(depth.flatten(), known.flatten(), (known > 0).float().flatten())
     return Seen(depth * factor, None if gaussians is None else nearer(gaussians, cameras, factor))
-
-
-def behind_filled(
-    color: Float[Tensor, "height width 3"], alpha: Float[Tensor, "height width"]
-) -> Float[Tensor, "height width 3"]:
-    """Put behind a picture what it shows where it is opaque, and between from beside."""
-    opaque = alpha > OPAQUE
-    behind = fill_from_beside(torch.where(opaque[..., None], color / alpha.clamp(min=OPAQUE)[..., None], 0.0), opaque)
-    return color + (1 - alpha[..., None]) * behind
 
 
 def nearer(gaussians: Gaussians, cameras: Cameras, factor: Float[Tensor, ""]) -> Gaussians:
@@ -158,6 +156,13 @@ def score(
 def mean_of(scenes: list[dict[str, float]]) -> dict[str, float]:
     """Average every score over scenes."""
     return {name: float(np.mean([scene[name] for scene in scenes])) for name in scenes[0]}
+
+
+def paired(one: dict[str, list[dict[str, float]]], other: dict[str, list[dict[str, float]]]) -> tuple[float, float]:
+    """Return the mean difference in PSNR over the same scenes, and its standard error; of two scenes at least."""
+    pairs = [pair for kind in one for pair in zip(one[kind], other[kind], strict=True)]
+    gains = [first["psnr"] - second["psnr"] for first, second in pairs]
+    return statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
 
 
 def table(scores: dict[str, dict[str, list[dict[str, float]]]], metrics: list[str]) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 from anyview.bench.baselines import nearest_views, warp_by_depth
 from anyview.render.merging import merge_by_voxel
 from anyview.render.pixels import pixel_gaussians
+from anyview.render.psnr import psnr
 from anyview.render.rasterize import rasterize
 from anyview.render.refine import refine
 from anyview.synth.dataset import scene_at
@@ -46,8 +47,8 @@ def main() -> None:
             "warped by depth": warp_by_depth(images, depth, cameras, targets),
         }
         for name, answer in answers.items():
-            scores[name]["held_out_psnr"].append(psnr(answer, hidden))
-            scores[name]["held_out_seen_psnr"].append(psnr(answer, hidden, seen_by_some))
+            scores[name]["held_out_psnr"].append(mean_psnr(answer, hidden))
+            scores[name]["held_out_seen_psnr"].append(mean_psnr(answer, hidden, seen_by_some))
         rows = {"pixel Gaussians": whole}
         # One pixel at the median depth, and multiples of it.
         pixel = float((depth[depth > 0] / cameras.intrinsics[0, 0, 0]).median())
@@ -59,11 +60,11 @@ def main() -> None:
             score["gaussians"].append(len(gaussians.means))
             seen = rasterize(gaussians, cameras, options.height, options.width)
             there = depth > 0
-            score["shown_psnr"].append(psnr(to_bytes(seen.color), images, there))
+            score["shown_psnr"].append(mean_psnr(to_bytes(seen.color), images, there))
             score["depth_error"].append(float(((seen.depth - depth).abs() / depth)[there].mean()))
             hidden_seen = rasterize(gaussians, targets, options.height, options.width)
-            score["held_out_psnr"].append(psnr(to_bytes(hidden_seen.color), hidden))
-            score["held_out_seen_psnr"].append(psnr(to_bytes(hidden_seen.color), hidden, seen_by_some))
+            score["held_out_psnr"].append(mean_psnr(to_bytes(hidden_seen.color), hidden))
+            score["held_out_seen_psnr"].append(mean_psnr(to_bytes(hidden_seen.color), hidden, seen_by_some))
         print(f"scene {index + 1} of {options.scenes}", flush=True)
     means = {
         name: {key: round(statistics.mean(values), 4) for key, values in row.items()} for name, row in scores.items()
@@ -94,16 +95,14 @@ def to_bytes(color: Float[Tensor, "views height width 3"]) -> UInt8[Tensor, "vie
     return (color.clamp(0, 1) * 255).round().byte()
 
 
-def psnr(
+def mean_psnr(
     answers: UInt8[Tensor, "views height width 3"],
     truth: UInt8[Tensor, "views height width 3"],
     where: Bool[Tensor, "views height width"] | None = None,
 ) -> float:
     """Mean over views; ``where`` leaves out pixels."""
-    errors = ((answers.float() - truth.float()) / 255).square().mean(-1)
-    where = torch.ones_like(errors, dtype=torch.bool) if where is None else where
-    per_view = torch.stack([error[used].mean() for error, used in zip(errors, where, strict=True)])
-    return float((-10 * per_view.clamp(min=1e-10).log10()).mean())
+    used = torch.ones(truth.shape[:-1], dtype=torch.bool) if where is None else where
+    return statistics.mean(map(psnr, answers / 255, truth / 255, used))
 
 
 if __name__ == "__main__":

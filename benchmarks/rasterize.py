@@ -23,7 +23,7 @@ from anyview.options import RenderBackend
 from anyview.render.rasterize import rasterize
 from anyview.render.reference import composite_reference
 from anyview.render.splats import splat
-from anyview.types import Cameras, Gaussians
+from anyview.types import Cameras, Gaussians, map_tensors
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def scene(count: int, reach: float, height: int, width: int, device: torch.devic
     )
     intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     camera = Cameras(torch.eye(4)[None].to(device), intrinsics[None].to(device))
-    return Gaussians(**{name: value.to(device) for name, value in vars(gaussians).items()}), camera
+    return map_tensors(gaussians, lambda tensor: tensor.to(device)), camera
 
 
 def timed(function: Callable[[], object], rounds: int, device: torch.device) -> dict[str, float]:

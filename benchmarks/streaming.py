@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="default: 1,000; with a model 300")
     parser.add_argument("--resolution", type=int, default=112, help="longer side that a network sees")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "anyview-streaming")
+    parser.add_argument("--room", type=int, default=0, help="of the test split, that is walked through with `model`")
     parser.add_argument("--windows", type=int, nargs="+", default=[4, 8, 16, 32])
     options = parser.parse_args()
     given = options.arguments
@@ -79,7 +80,7 @@ def main() -> None:
     elif options.what == "windows":
         report = measure_windows(given[0], options.windows, options.resolution)
     else:
-        report = measure_model(given[0], options.frames or WALK, options.resolution, options.folder)
+        report = measure_model(given[0], options.frames or WALK, options.resolution, options.folder, options.room)
     print(json.dumps(report))
 
 
@@ -149,12 +150,12 @@ def measure_one_length(frames: int, model: list[str], resolution: int, folder: P
     return {"peak_mib": report.memory_bytes / 2**20, "disk_mib": report.disk_bytes / 2**20, "frames": frames}
 
 
-def measure_model(name: str, frames: int, resolution: int, folder: Path) -> dict[str, dict[str, float]]:
+def measure_model(name: str, frames: int, resolution: int, folder: Path, room: int) -> dict[str, dict[str, float]]:
     """Stream a walk through a synthetic room, leaving out one ingredient at a time; its truth first, for comparison."""
     model = load(name)
     everything = StreamOptions(resolution=resolution, keyframe_change=0.0)
     nothing = replace(everything, conditioning="none", blend=False, loops=False)
-    walk = load_walk(frames, resolution, folder)
+    walk = load_walk(frames, resolution, folder, room)
     share = seams.CAMERA_SHARE
     variants = {
         "true geometry": (TrueGeometry(walk), replace(everything, loops=False), share),
@@ -167,7 +168,7 @@ def measure_model(name: str, frames: int, resolution: int, folder: Path) -> dict
     }
     report = {}
     for variant, (predictor, options, camera_share) in variants.items():
-        here = folder / f"{variant.replace(' ', '-')}-{fingerprint(predictor, frames, options)}"
+        here = folder / f"{variant.replace(' ', '-')}-{fingerprint(predictor, frames, options)}-{room}"
         scores = here / "scores.json"
         if not scores.exists():
             with (

@@ -76,21 +76,21 @@ class TrueGeometry:
         return WindowGeometry(views, torch.zeros(len(frames), 1))
 
 
-def load_walk(frames: int, resolution: int, folder: Path) -> Walk:
-    """Read a walk, a lap and a tenth, from a folder, or render it first."""
-    path = folder / f"walk-{frames}-{resolution}.pt"
+def load_walk(frames: int, resolution: int, folder: Path, index: int = 0) -> Walk:
+    """Read a walk, a lap and a tenth through a room of the test split, from a folder, or render it first."""
+    path = folder / f"walk-{index}-{frames}-{resolution}.pt"
     if not path.exists():
-        walk = render_walk(frames, resolution)
+        walk = render_walk(frames, resolution, index)
         with atomic_path(path) as temporary:
             torch.save({**vars(walk), "cameras": (walk.cameras.world_to_camera, walk.cameras.intrinsics)}, temporary)
     parts = torch.load(path)
     return Walk(**{**parts, "cameras": Cameras(*parts["cameras"])})
 
 
-def render_walk(frames: int, resolution: int) -> Walk:
+def render_walk(frames: int, resolution: int, index: int = 0) -> Walk:
     """Render a lap and a tenth around a room of the test split."""
     height = resolution * 3 // 4 // 14 * 14
-    world = stack_layouts([room(Random(scene_seed(0, "test", 0)))])
+    world = stack_layouts([room(Random(scene_seed(0, "test", index)))])
     low, high = world.stand[0, :3].double(), world.stand[0, 3:6].double()
     angle = 2 * math.pi * 1.1 * torch.arange(frames, dtype=torch.float64) / (frames - 1)
     around = torch.stack([angle.cos(), angle.sin(), 0 * angle], -1)

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from anyview.model.checkpoint import load, locate, save
+from anyview.model.config import NANO_GAUSSIANS
+from anyview.training.gaussian_head import with_gaussian_head
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -92,3 +96,30 @@ def test_real_sets_are_put_into_tables(tmp_path):
     assert said["metrics"]["delta1"] == 1  # a wall
     assert said["seconds"] > 0
     assert report["pose"] == {}  # the set has no poses
+
+
+def test_gaussians_puts_a_head_beside_warping(tmp_path):
+    network, _ = load(locate("da3-nano"))
+    save(with_gaussian_head(network, NANO_GAUSSIANS, 0), tmp_path / "headed.safetensors", name="headed")
+    small = ["--kinds", "room", "--scenes", "2", "--side", "28", "--steps", "1"]
+    report = last_line("gaussians.py", "--model", str(tmp_path / "headed.safetensors"), *small)
+    rows = {name: row["room"]["psnr"] for name, row in report["rows"].items()}
+    assert {"nearest view", "warped by the model's depth", "Gaussian head", "and 1 steps"} <= rows.keys()
+    gain = report["head_minus_warped_psnr"]
+    assert abs(gain["mean"] - (rows["Gaussian head"] - rows["warped by the model's depth"])) < 1e-3
+    assert gain["standard_error"] > 0
+
+
+def test_novel_views_scores_true_depth():
+    size = ["--scenes", "1", "--height", "28", "--width", "42", "--voxels", "1", "--steps", "1"]
+    rows = last_line("novel_views.py", *size)["rows"]
+    assert {"nearest view", "warped by depth", "pixel Gaussians", "refined, 1 steps"} <= rows.keys()
+    assert rows["pixel Gaussians"]["shown_psnr"] > 20
+
+
+def test_bundled_puts_the_model_beside_a_constant(tmp_path):
+    small = ["--kinds", "still_life", "--side", "28", "--scenes", "2", "--views", "2", "--workers", "1"]
+    report = last_line("bundled.py", "-o", str(tmp_path), "--rivals", "ours", "constant", *small)
+    assert set(report) == {"ours 2 still_life", "constant 2 still_life"}
+    for scores in report.values():
+        assert {"delta1", "abs_rel", "auc30_head"} <= scores.keys()

@@ -963,6 +963,13 @@ class TestSynth:
         ran = run("train", "tiny", "steps=1", "log_every=1", "-o", "run", "--data", "rendered:scenes")
         assert ran.code == 0
         assert Path("run/model.safetensors").exists()
+        gaussians = ("train", "gaussians", "-o", "other", "--data", "rendered:scenes")
+        message = "views of changed colours do not show one scene: expected scenes rendered with --no-augment"
+        assert message in refused(run, *gaussians)
+        for block in Path("scenes").iterdir():
+            (block / "options.json").unlink()  # as older blocks are
+        assert "training: no scene has 6 frames; the most that one has is 2" in refused(run, *gaussians)
+        assert not Path("other").exists()
 
     def test_what_cannot_be_shown(self, run, here):
         assert "expected the name of a PNG file" in refused(run, "synth", "preview", "-o", "sheet.jpg")

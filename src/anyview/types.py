@@ -4,9 +4,9 @@ Axes are OpenCV's (x right, y down, z forward); the centre of the top left pixel
 ``docs/conventions.md`` has the whole list.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -132,6 +132,14 @@ class Gaussians:
     """Spherical harmonics per colour channel, degree-major."""
     opacities: Float[Tensor, "*scene gaussians"]
     """0 to 1."""
+
+
+Tensors = TypeVar("Tensors", Cameras, Gaussians)
+
+
+def map_tensors(values: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
+    """Change every tensor of cameras or Gaussians alike: move it to a device, or select along its leading dimension."""
+    return replace(values, **{name: change(tensor) for name, tensor in vars(values).items()})
 
 
 @dataclass(frozen=True)

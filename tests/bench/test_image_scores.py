@@ -5,8 +5,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from anyview.bench.metrics.images import lpips, lpips_lacks, psnr, ssim
+from anyview.bench.metrics.images import lpips, lpips_lacks, ssim
 from anyview.render.lpips import WEIGHTS as LPIPS_WEIGHTS
+from anyview.render.psnr import psnr
 
 
 def noise(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -20,6 +21,11 @@ def test_psnr_by_hand():
     half[:, :2] += 0.01
     assert psnr(half, truth) == pytest.approx(40 + 10 * math.log10(2), abs=1e-4)
     assert psnr(truth, truth) == math.inf
+    off, seen = truth.movedim(0, -1).clone(), torch.zeros(truth.shape[1:], dtype=torch.bool)
+    off[:1] += 0.1
+    seen[:1] = True
+    assert psnr(off, truth.movedim(0, -1), seen) == pytest.approx(20, abs=1e-4)
+    assert psnr(off, truth.movedim(0, -1), ~seen) == math.inf
 
 
 def test_pictures_are_clipped():

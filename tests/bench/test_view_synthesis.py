@@ -16,7 +16,6 @@ from anyview.bench.baselines import nearest_views
 from anyview.bench.datasets.catalog import open_benchmark
 from anyview.bench.datasets.scene import BenchFrame, BenchScene
 from anyview.bench.datasets.view_synthesis import MEGADEPTH_SCENES, TANKS_SCENES
-from anyview.bench.metrics.images import psnr
 from anyview.bench.options import BenchOptions
 from anyview.bench.predicting import question_of
 from anyview.bench.results import Outcome, RunFolder
@@ -31,7 +30,8 @@ from anyview.images.colmap import find_models, list_colmap, read_colmap
 from anyview.images.transforms import list_transforms, read_transforms
 from anyview.model.checkpoint import save
 from anyview.render.lpips import WEIGHTS
-from anyview.types import Cameras, Prediction
+from anyview.render.psnr import psnr
+from anyview.types import Cameras, Picture, Placement, Prediction
 from box_room import render_room, room_cameras
 from filled import filled
 
@@ -98,6 +98,35 @@ def test_every_eighth_view_by_name_is_rendered_from_views_far_apart():
     assert question.cameras.world_to_camera[:, 0, 3].tolist() == [-10, -1, -19]
     assert question.targets.world_to_camera[:, 0, 3].tolist() == [0, -8, -16]
     assert len(split_views(scene, 99).frames) == 20
+    assert not question.black_holes
+    assert question_of(split, "context", "compat").black_holes
+
+
+def test_what_no_gaussian_shows_is_filled_from_beside_or_black():
+    """A grey wall that ends in the middle of the target's picture."""
+    camera = Cameras(torch.eye(4)[None], torch.tensor([[[40.0, 0, 16], [0, 40, 12], [0, 0, 1]]]))
+    moved = camera.world_to_camera.clone()
+    moved[:, 0, 3] = -0.8  # at depth 2 by 16 pixels
+    pixels = torch.full((1, 24, 32, 3), 128, dtype=torch.uint8)
+    prediction = Prediction(
+        images=pixels,
+        depth=torch.full((1, 24, 32), 2.0),
+        units="caller",
+        model="wall",
+        names=("a",),
+        placements=(Placement(24, 32),),
+        cameras=camera,
+    )
+    question = Question(
+        pictures=(Picture(pixels[0].numpy(), "a"),), cameras=camera, targets=Cameras(moved, camera.intrinsics)
+    )
+    filled, black = (
+        render_targets(prediction, replace(question, black_holes=black_holes), 0, torch.device("cpu"))[0]
+        for black_holes in (False, True)
+    )
+    assert abs(filled.astype(int) - 128).max() <= 2
+    assert abs(black[2:-2, 2:14].astype(int) - 128).max() <= 2
+    assert black[:, 20:].max() == 0
 
 
 def test_pictures_are_scaled_until_they_cover_and_cut_in_the_middle():

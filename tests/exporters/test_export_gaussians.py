@@ -10,6 +10,7 @@ import pytest
 import torch
 import trimesh
 
+from anyview.cli.summary import summarise
 from anyview.exporters import export
 from anyview.exporters.gaussians_ply import read_gaussians_ply
 from anyview.geometry.gaussians import covariances
@@ -175,7 +176,7 @@ def test_the_video_flies_through_the_cameras(room, tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["gaussians_video.mp4"]
 
 
-def test_one_view_of_odd_size_makes_a_video(room, tmp_path):
+def test_one_view_of_odd_size_makes_a_video(room, tmp_path, capsys):
     one = dataclasses.replace(
         room,
         **{name: getattr(room, name)[:1, :21, :31] for name in ("images", "depth", "confidence")},
@@ -188,6 +189,8 @@ def test_one_view_of_odd_size_makes_a_video(room, tmp_path):
     assert len(frames) == 48
     assert frames[0].shape == (22, 2 * 32 + 8, 3)
     assert np.abs(frames[24][:, :32].astype(int) - frames[0][:, :32]).mean() > 1
+    summarise(one, {"gaussians_video": [path]})
+    assert "note: videos have even sides, so 31×21 became 32×22\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["gaussians_ply", "splat", "spz", "gaussians_video"])

@@ -71,10 +71,11 @@ def test_confidence_prunes_gaussians_of_pixels_too():
     )  # corrected
 
 
-def test_gaussians_without_a_place_are_dropped():
-    broken = row([0.5, 0.5, 0.5])
-    broken.means[0, 1], broken.scales[2, 0] = torch.nan, torch.inf
-    assert kept(scene_gaussians(prediction(broken, 3), GaussianOptions())) == [1]
+def test_gaussians_that_are_not_finite_are_dropped():
+    broken = row([0.5] * 6)
+    broken.means[0, 1], broken.scales[2, 0], broken.quaternions_wxyz[3, 3] = torch.nan, torch.inf, torch.nan
+    broken.harmonics[4, 2, 0], broken.opacities[5] = torch.nan, torch.nan
+    assert kept(scene_gaussians(prediction(broken, 6), GaussianOptions())) == [1]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import torch
 from anyview.geometry.camera import project
 from anyview.geometry.gaussians import covariances, select_gaussians
 from anyview.geometry.pose import camera_centers
+from anyview.render.paths import find_focus
+from anyview.render.rasterize import rasterize
 from anyview.render.splats import BLUR, NEAR, perspective_jacobian, splat
 from anyview.types import Cameras, Gaussians
 
@@ -64,6 +66,21 @@ def test_colour_depends_on_the_direction_from_camera_to_gaussian(assert_close):
 )
 def test_what_leaves_no_trace_is_left_out(gaussian):
     assert len(splat(gaussian, CAMERA, HEIGHT, WIDTH).depths) == 0
+
+
+def test_a_scene_in_kilometres_is_drawn(random_gaussians, random_views, assert_close):
+    gaussians, cameras = random_gaussians(50), random_views(1, HEIGHT, WIDTH)
+    small = dataclasses.replace(gaussians, means=1e-3 * gaussians.means, scales=1e-3 * gaussians.scales)
+    poses = cameras.world_to_camera.clone()
+    poses[..., :3, 3] *= 1e-3
+    near = Cameras(poses, cameras.intrinsics)
+    expected = rasterize(gaussians, cameras, HEIGHT, WIDTH)
+    assert expected.alpha.max() > 0.5
+    assert_close(rasterize(small, near, HEIGHT, WIDTH, near=1e-3 * NEAR).color, expected.color)
+    assert rasterize(small, near, HEIGHT, WIDTH).alpha.max() == 0
+    focus, focus_small = find_focus(cameras, gaussians.means), find_focus(near, small.means)
+    assert focus.near == pytest.approx(1e-3 * focus.distance)
+    assert_close(rasterize(small, near, HEIGHT, WIDTH, near=focus_small.near).color, expected.color)
 
 
 def test_splats_come_nearest_first_and_in_order_at_equal_depth():

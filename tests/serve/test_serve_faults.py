@@ -1,12 +1,14 @@
 """What goes wrong by itself: processes that are killed, disks that are full, clients that go away."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -175,6 +177,9 @@ def test_a_job_that_runs_when_the_server_is_asked_to_end_waits_for_the_next(tiny
     options = ServeOptions(data=tmp_path / "data", devices=("cpu",), nice=0, free_mib=0.0)
     with running(options, tiny) as server:
         id, _ = start_on_held_worker(server, photo)
+        half = server.service.folders.job(id) / "work-1"
+        half.mkdir()  # the worker does so first
+        (half / "results.npz").write_bytes(b"half")
     with running(options, tiny) as server:
         assert server.client.wait(id)["state"] == "done"
         job = server.service.store.get(id)
@@ -226,8 +231,15 @@ def test_a_client_that_goes_away_from_depth_takes_its_job_along(live: Running):
             b"boundary=b\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
         )
         until(lambda: any(job["inputs"] == ["left.png"] for job in live.client.jobs()))
-    os.kill(process, signal.SIGCONT)
-    until(lambda: all(job["inputs"] != ["left.png"] or job["state"] == "cancelled" for job in live.client.jobs()))
+    # The worker stands still, so that only the cancellation can end the job.
+    try:
+        until(
+            lambda: all(job["inputs"] != ["left.png"] or job["state"] == "cancelled" for job in live.client.jobs()),
+            15.0,
+        )
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
 
 
 def test_a_slow_reader_of_events_holds_up_nobody(live: Running, photo: Path):
@@ -294,6 +306,24 @@ def test_a_result_that_does_not_fit_on_the_disk_fails_its_job(
     assert (failed["state"], failed["error"]) == ("failed", "No space left on device")
     assert_clean(live)
     assert live.client.wait(live.client.submit([photo], QUICK)["id"])["state"] == "done"
+
+
+@pytest.mark.parametrize("change", ["take", "progress", "finish"])
+def test_a_database_that_fails_once_costs_no_job(
+    live: Running, photo: Path, monkeypatch: pytest.MonkeyPatch, change: str
+):
+    monkeypatch.setattr("anyview.serve.supervisor.PAUSE_S", 0.05)
+    write, failures = getattr(live.service.store, change), [sqlite3.OperationalError("database or disk is full")]
+
+    def write_later(*args: object, **named: object) -> object:
+        if failures:
+            raise failures.pop()
+        return write(*args, **named)
+
+    monkeypatch.setattr(live.service.store, change, write_later)
+    job = live.client.wait(live.client.submit([photo], QUICK)["id"], timeout_s=20.0)
+    assert (job["state"], job["error"], failures) == ("done", None, [])
+    assert live.service.supervisors[0].is_alive()
 
 
 def test_a_worker_that_cannot_write_fails_its_job(live: Running, photo: Path):

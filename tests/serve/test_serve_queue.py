@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -267,3 +268,12 @@ def test_pictures_keep_their_order(make_app: MakeApp):
     inputs = service.folders.inputs_of(service.store.get(id))
     assert [file.path.read_bytes() for file in inputs] == contents
     assert [file.name for file in inputs] == names
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody can write into")
+def test_jobs_come_in_where_the_server_stands_in_a_folder_that_it_cannot_write_into(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+):
+    client = make_app()
+    monkeypatch.chdir("/proc")
+    assert client.post("/v1/jobs", files=FILES).status_code == 201

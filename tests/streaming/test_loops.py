@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from anyview.geometry.alignment import Similarity
 from anyview.streaming import loops
 from anyview.streaming.frames import PosedViews
 from anyview.streaming.injected import box_depth, box_pictures, circle_cameras
-from anyview.streaming.loops import correlation, find_candidates, see_the_same
+from anyview.streaming.loops import correlation, find_candidates, see_the_same, usual_agreement
+from anyview.streaming.seams import Seam
 from anyview.types import Cameras
 
 
@@ -116,6 +118,21 @@ def test_places_that_agree_and_look_different_are_two():
     assert not see_the_same(one, replace(one, images=elsewhere))
     assert see_the_same(one, replace(one, images=one.images // 2))  # a cloud has come
     assert not see_the_same(one, replace(one, images=torch.full_like(one.images, 90)))  # and a blank wall tells nothing
+
+
+def test_a_loop_need_agree_no_better_than_seams_do():
+    """Medians of three: inliers 0.8, error 0.1. Exact seams leave the tolerance as it is."""
+    still = Similarity(torch.ones(()).double(), torch.eye(3).double(), torch.zeros(3).double())
+    seams = [Seam(still, inliers, error, 0.01) for inliers, error in ((0.5, 0.3), (0.8, 0.1), (0.9, 0.05))]
+    assert usual_agreement(seams) == pytest.approx((0.56, 0.2))
+    assert usual_agreement([Seam(still, 1.0, 0.001, 0.001)]) == pytest.approx((0.7, 0.1))
+
+
+def test_surfaces_further_apart_count_where_seams_are_as_far_apart():
+    one = views(circle_cameras(200, 28, 42)[:3])
+    nearer = replace(one, depth=0.85 * one.depth)
+    assert not see_the_same(one, nearer)
+    assert see_the_same(one, nearer, tolerance=0.3)
 
 
 def test_correlation_by_hand():

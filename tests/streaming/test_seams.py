@@ -11,7 +11,7 @@ from anyview.geometry.pose import camera_centers
 from anyview.geometry.rotation_vector import rotation_from_vector
 from anyview.streaming.frames import PosedViews
 from anyview.streaming.injected import box_depth, circle_cameras
-from anyview.streaming.seams import align_views, blend_views
+from anyview.streaming.seams import Seam, align_views, blend_views, edge_deviation
 from anyview.types import Cameras
 
 MOVE = Similarity(
@@ -88,6 +88,14 @@ def test_frames_that_disagree_about_scale_say_how_sure_it_is():
     factors = torch.tensor([0.01, -0.01, 0.01, -0.01]).exp()[:, None, None]
     other = PosedViews(views.images, views.depth * factors, views.confidence, views.cameras)
     assert align_views(other, views).scale_deviation == pytest.approx(0.01 / math.sqrt(3), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("error", "scale_deviation", "expected"), [(0.12, math.nan, 0.04), (0.01, 0.001, 0.02), (0.03, 0.05, 0.05)]
+)
+def test_a_seam_is_as_sure_as_one_point_of_each_frame(error, scale_deviation, expected):
+    """Nine frames: 0.12 / 3; below, the floor; or what the frames say of scale."""
+    assert edge_deviation(Seam(MOVE, 1.0, error, scale_deviation), 9) == pytest.approx(expected)
 
 
 def test_a_blend_is_the_mean_weighted_with_confidence_and_place():

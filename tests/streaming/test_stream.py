@@ -155,6 +155,19 @@ def test_the_world_s_unit_is_the_first_window_s(first, circling, options):
             assert window.units == ("metres" if first else "arbitrary")
 
 
+def test_seams_of_windows_that_were_told_the_overlap_are_less_sure(circling, options):
+    """The same predictions, three shared frames: they count as one where their cameras were told."""
+    deviations = []
+    for conditioning in ("overlap", "none"):
+        truth = circling(18, depth=0.2)
+        with stream(truth, truth.frames(), options(conditioning=conditioning)) as run:
+            list(run)
+            deviations.append(torch.tensor([edge.deviation for edge in run.scene.seams]))
+    told, untold = deviations
+    assert untold.min() > 0.02
+    assert told.tolist() == pytest.approx((3**0.5 * untold).tolist())
+
+
 def test_standing_still_costs_nothing(circling, options):
     moving = circle_cameras(20, 28, 42)
     truth = InjectedPredictor(

@@ -11,8 +11,8 @@ from anyview.geometry.rotation_vector import rotation_from_vector
 from anyview.streaming.known import Anchor
 from anyview.streaming.pose_graph import Edge
 from anyview.streaming.scene_map import (
-    LOOP_DEVIATION,
     FrameRows,
+    SceneMap,
     WindowRecord,
     record_from_arrays,
     record_to_arrays,
@@ -54,8 +54,9 @@ def test_a_record_is_read_back_to_the_bit(tmp_path):
         frames_read=17,
         passed_over=4,
         seam=Seam(similarity(1), 0.9, 0.01, 0.002),
+        seam_frames=6,
         anchor=Anchor(similarity(2).rotation, similarity(2).translation, similarity(6).translation, 2.5, 0.1, None),
-        loops=(Edge(0, 7, similarity(3), 1.5, LOOP_DEVIATION, robust=True),),
+        loops=(Edge(0, 7, similarity(3), 1.5, 0.07, robust=True),),
         candidates=2,
     )
     store = StreamStore(tmp_path)
@@ -70,11 +71,24 @@ def test_a_record_is_read_back_to_the_bit(tmp_path):
     assert (again.anchor.unit, again.anchor.spread, again.anchor.scale) == (2.5, 0.1, None)
     (loop,) = again.loops
     assert equal(loop.second_to_first, record.loops[0].second_to_first)
-    assert (loop.first, loop.second, loop.unit, loop.deviation, loop.robust) == (0, 7, 1.5, LOOP_DEVIATION, True)
+    assert (loop.first, loop.second, loop.unit, loop.deviation, loop.robust) == (0, 7, 1.5, 0.07, True)
     assert again.frames.names == record.frames.names
     assert torch.equal(again.frames.world_to_camera, record.frames.world_to_camera)
-    for name in ("unit", "units", "frames_read", "passed_over", "candidates"):
+    for name in ("seam_frames", "unit", "units", "frames_read", "passed_over", "candidates"):
         assert getattr(again, name) == getattr(record, name)
+
+
+def test_seams_weigh_in_the_graph_what_their_errors_say():
+    """Points off by 0.2 in four frames: 0.1; exact ones have the floor."""
+    scene = SceneMap()
+    for seam in (None, Seam(similarity(1), 0.6, 0.2, 0.01), Seam(similarity(2), 1.0, 1e-4, 1e-4)):
+        scene.add(
+            WindowRecord(
+                rows(3), similarity(0), 2.5, "arbitrary", frames_read=9, passed_over=0, seam=seam, seam_frames=4
+            )
+        )
+    assert [edge.deviation for edge in scene.seams] == pytest.approx([0.1, 0.02])
+    assert [seam.inliers for seam in scene.seam_fits] == [0.6, 1.0]
 
 
 def test_a_frame_is_read_back_as_exactly_as_promised(tmp_path):

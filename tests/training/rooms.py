@@ -30,6 +30,8 @@ def room_cameras(index: int, views: int, height: int, width: int, spread: float)
 class Rooms:
     """A source of rooms; ``only`` makes every scene the same one."""
 
+    most_views: int | None = None
+
     def __init__(self, only: int | None = None, scale: float = 1.0) -> None:
         self.only, self.scale = only, scale
         self.seen: list[int] = []

@@ -1,5 +1,6 @@
 """Scenes rendered ahead are the stream's scenes; whatever is wrong with a block is said with the file's name."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ def test_a_scene_is_that_of_the_stream(folder):
         assert np.array_equal(frame.pixels, truth.images[0, number].numpy())
         assert np.array_equal(frame.depth, truth.depth[0, number].numpy())
         assert np.allclose(frame.intrinsics, truth.cameras.intrinsics[0, number].numpy())
+    assert library.augmented
+    assert json.loads((folder / "000001" / "options.json").read_text())["split"] == "train"
     batch = SceneSource(library).batch((0, 1), 2, 28, 28, 1.0)
     assert batch.images.shape == (2, 2, 28, 28, 3)
 

@@ -200,6 +200,29 @@ def test_computing_again_saves_memory_and_changes_nothing(straight, tmp_path):
     assert_same(final_state(tmp_path), final_state(straight))
 
 
+def test_a_run_is_not_resumed_with_other_data(tmp_path):
+    options = tiny(steps=1)
+    train(options, Rooms(), tmp_path, data="folder:a", device="cpu")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"the data is folder:b, was folder:a: .*remove .*data\.txt"):
+        train(options, Rooms(), tmp_path, data="folder:b", resume=True, device="cpu")
+    assert not (tmp_path / "model.safetensors").exists()
+    assert train(options, Rooms(), tmp_path, data="folder:a", resume=True, device="cpu") == "finished"
+    (tmp_path / "data.txt").unlink()  # as runs of before have none
+    assert train(options, Rooms(), tmp_path, data="folder:b", resume=True, device="cpu") == "finished"
+    assert (tmp_path / "data.txt").read_text() == "folder:b\n"
+
+
+def test_scenes_of_too_few_views_are_refused_before_anything_is_written(tmp_path):
+    few = Rooms()
+    few.most_views = 1
+    with pytest.raises(ValueError, match=r"^training: no scene has 2 frames; the most that one has is 1$"):
+        train(tiny(), few, tmp_path / "run", device="cpu")
+    with pytest.raises(ValueError, match=r"^validation: no scene has 2 frames; the most that one has is 1$"):
+        train(tiny(), Rooms(), tmp_path / "run", validation=few, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_names_its_scene(tmp_path):
     options = tiny(steps=10, checkpoint_every=2)
     sick = draw_sample(options, 4).indices[1]

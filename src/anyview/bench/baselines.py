@@ -6,6 +6,7 @@ from torch import Tensor
 
 from anyview.bench.sampling import view_distances
 from anyview.geometry.camera import project, unproject_to_world
+from anyview.render.holes import fill_from_beside
 from anyview.types import Cameras
 
 _SAME_DEPTH = 0.01
@@ -64,16 +65,3 @@ def _draw(
     drawn = torch.where(seen[:, None], summed / total.clamp(min=1e-12)[:, None], 0)
     filled = fill_from_beside(drawn.view(height, width, 3), seen.view(height, width))
     return filled.round().clamp(0, 255).byte()
-
-
-def fill_from_beside(
-    picture: Float[Tensor, "height width 3"], known: Bool[Tensor, "height width"]
-) -> Float[Tensor, "height width 3"]:
-    """Give unknown pixels the mean of their known neighbours, ring by ring; all stay black where none is known."""
-    values, mask = picture.permute(2, 0, 1)[None], known.float()[None, None]
-    while mask.any() and not mask.all():
-        around = torch.nn.functional.avg_pool2d(mask, 3, 1, 1)
-        mean = torch.nn.functional.avg_pool2d(values * mask, 3, 1, 1) / around.clamp(min=1e-12)
-        values = torch.where(mask > 0, values, mean)
-        mask = (around > 0).float()
-    return values[0].permute(1, 2, 0)

@@ -62,7 +62,7 @@ def preview_of(pixels: UInt8[np.ndarray, "height width 3"], answer: Answer) -> U
 def question_of(scene: BenchScene, part: Pass, protocol: Protocol) -> Question:
     """Return what a model is given of a scene. "compat" passes intrinsics on as they are published (quirk 17)."""
     if part == "context":
-        return _view_question(scene)
+        return _view_question(scene, protocol)
     pictures = _pictures(scene.frames)
     if part != "posed":
         return Question(pictures=pictures)
@@ -71,11 +71,16 @@ def question_of(scene: BenchScene, part: Pass, protocol: Protocol) -> Question:
     return Question(pictures=pictures, cameras=cameras, raw_scale=protocol == "sane")
 
 
-def _view_question(scene: BenchScene) -> Question:
+def _view_question(scene: BenchScene, protocol: Protocol) -> Question:
     shown = [index for index in range(len(scene)) if index not in set(scene.targets)]
     cameras = Cameras(torch.from_numpy(scene.world_to_camera()), torch.from_numpy(scene.corner_intrinsics()))
     pictures = _pictures([scene.frames[index] for index in shown])
-    return Question(pictures=pictures, cameras=cameras[shown], targets=cameras[list(scene.targets)])
+    return Question(
+        pictures=pictures,
+        cameras=cameras[shown],
+        targets=cameras[list(scene.targets)],
+        black_holes=protocol == "compat",
+    )
 
 
 def _pictures(frames: Sequence[BenchFrame]) -> tuple[Picture, ...]:

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import UInt8
 
 from anyview.bench.datasets.scene import BenchFrame, BenchScene
-from anyview.bench.metrics.images import lpips, lpips_lacks, psnr, ssim
+from anyview.bench.metrics.images import lpips, lpips_lacks, ssim
 from anyview.bench.results import Stored
 from anyview.bench.sampling import choose_context, choose_targets
 from anyview.geometry.camera import place_intrinsics
+from anyview.render.psnr import psnr
 from anyview.types import Placement
 
 LONGEST_SIDE = 480

@@ -1,6 +1,6 @@
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -9,7 +9,7 @@ from anyview.cli.stages import Stages
 from anyview.options import RenderOptions
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from anyview.types import Cameras, Gaussians
 
@@ -35,12 +35,13 @@ class Render:
     def run(self) -> None:
         """Film a flight through a saved scene."""
         from anyview.devices import keep_freed_memory, resolve_device
-        from anyview.exporters.gaussians_video import even_size, flight_frames, panel_width
+        from anyview.exporters.gaussians_video import even_size, flight_frames, panel_width, rounding_note
         from anyview.files import check_folder
         from anyview.images.video import write_video
         from anyview.render.keyframes import read_keyframes
         from anyview.render.paths import camera_path, find_focus, fit_cameras, frame_times, interpolate
         from anyview.render.rasterize import choose_backend
+        from anyview.types import map_tensors
 
         options = self.render
         options.check()
@@ -62,15 +63,25 @@ class Render:
             keys = read_keyframes(self.keyframes, cameras, height, width)
             flight = interpolate(keys, frame_times(options.frames, options.easing), turning_radius=focus.distance)
         keep_freed_memory()
+
+        def to_device(tensor: "Tensor") -> "Tensor":
+            return tensor.to(device)
+
         with Stages() as stages:
             frames = flight_frames(
-                _on(shown.gaussians, device), _on(flight, device), height, width, options, stages.of("rendering")
+                map_tensors(shown.gaussians, to_device),
+                map_tensors(flight, to_device),
+                height,
+                width,
+                options,
+                stages.of("rendering"),
+                near=focus.near,
             )
             write_video(self.output, frames, options.fps)
         for note in shown.notes:
             print(f"note: {note}")
-        if (height, width) != (asked or shown.size):
-            print(f"note: videos have even sides, so {_times(asked or shown.size)} became {_times((height, width))}")
+        if rounded := rounding_note(*(asked or shown.size)):
+            print(f"note: {rounded}")
         total = (height, panel_width(width, options.show))
         seconds = options.frames / options.fps
         print(f"wrote {self.output}: {options.frames} frames of {_times(total)}, {seconds:.3g} s")
@@ -113,11 +124,6 @@ def _saved_scene(path: Path, options: RenderOptions) -> _Shown:
         note = f"{path} names no cameras, so the path starts from one that sees the whole scene along +z"
         return _Shown(gaussians, camera_outside(gaussians.means, *size), size, (note,))
     raise ValueError(f"expected a results.npz or a .ply of Gaussians, got {path}")
-
-
-def _on(values: Any, device: "torch.device") -> Any:
-    """Move a dataclass of tensors to a device."""
-    return replace(values, **{name: tensor.to(device) for name, tensor in vars(values).items()})
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -32,6 +32,11 @@ def summarise(prediction: "Prediction", written: Mapping[str, Sequence[Path]]) -
         from anyview.render.pixels import NOTE
 
         print(f"note: {NOTE}")
+    if "gaussians_video" in written:
+        from anyview.exporters.gaussians_video import rounding_note
+
+        if rounded := rounding_note(height, width):
+            print(f"note: {rounded}")
     if "mesh" in written:
         from anyview.exporters.mesh import describe
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from anyview.synth.options import Split
+from anyview.synth.options import Split, SynthOptions
 
 if TYPE_CHECKING:
+    from anyview.recordings.scene import Library
     from anyview.training.validation import Answer
     from anyview.types import TrueViews
 
@@ -25,7 +26,8 @@ class Train:
     data: str | None = None
     """Real data as LAYOUT:PATH; default: synthetic worlds."""
     validation_data: str | None = None
-    """Scenes that training does not show; default: synthetic worlds' own validation split, none for real data."""
+    """Scenes that training does not show; default: synthetic worlds' own validation split, a tenth of the scenes of
+    ``data``."""
     resume: bool = False
     """Go on with the run in the output folder."""
     overwrite: bool = False
@@ -38,9 +40,10 @@ class Train:
         from anyview.devices import resolve_device
         from anyview.files import check_folder
         from anyview.recordings.catalog import open_dataset
+        from anyview.recordings.rendered import RenderedLibrary
         from anyview.training import trainer
         from anyview.training.recipes import find_recipe
-        from anyview.training.recorded import SceneSource
+        from anyview.training.recorded import SceneSource, split_scenes
         from anyview.training.synthetic import SynthSource
 
         options = find_recipe(self.recipe, **dict(_override(text) for text in self.overrides))
@@ -48,16 +51,31 @@ class Train:
         device = resolve_device(self.device)
 
         def source(data: str | None, split: Split) -> Any:
-            return SynthSource(split, device=device) if data is None else SceneSource(open_dataset(data))
+            if data is None:
+                # Gaussians have one colour for all views.
+                return SynthSource(split, SynthOptions(augment=options.gaussians is None), device)
+            return SceneSource(library(data))
 
-        synthetic_validation = self.data is None and self.validation_data is None
-        validates = synthetic_validation or self.validation_data is not None
+        def library(data: str) -> "Library":
+            found = open_dataset(data)
+            if options.gaussians is not None and isinstance(found, RenderedLibrary) and found.augmented:
+                problem = "views of changed colours do not show one scene"
+                raise ValueError(f"{problem}: expected scenes rendered with --no-augment in {data}")
+            return found
+
+        shown: Any
+        unseen: Any
+        if self.data is not None and self.validation_data is None:
+            shown, unseen = split_scenes(library(self.data))
+        else:
+            shown, unseen = source(self.data, "train"), source(self.validation_data, "validation")
         outcome = trainer.train(
             options,
-            source(self.data, "train"),
+            shown,
             self.output,
-            validation=source(self.validation_data, "validation") if validates else None,
+            validation=unseen,
             evaluators=[_score_depth_and_poses],
+            data=self.data or "synthetic worlds",
             resume=self.resume,
             overwrite=self.overwrite,
             device=self.device,

@@ -111,6 +111,17 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
         ValueError: an unknown format, a bad option, or a folder that is a file or cannot be written to.
         ImportError: a format needs a package that is not installed, or does not work.
     """
+    check_formats(formats, options)
+    check_folder(folder)
+
+
+def check_formats(formats: Sequence[str], options: ExportOptions) -> None:
+    """Check formats, their packages and options, and touch no folder.
+
+    Raises:
+        ValueError: an unknown format, or a bad option.
+        ImportError: a format needs a package that is not installed, or does not work.
+    """
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"unknown format {name!r}: {nearest_names(name, FORMATS)}")
@@ -122,7 +133,6 @@ def check_request(folder: str | Path, formats: Sequence[str], options: ExportOpt
         elif package and not importlib.util.find_spec(package):
             raise ImportError(f'format {name!r} needs {package}: pip install "anyview[{name}]"')
     _check_options(options)
-    check_folder(folder)
 
 
 def _check_options(options: ExportOptions) -> None:

@@ -31,14 +31,24 @@ def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[
     cameras = fit_cameras(prediction.cameras, (height, width), size)
     frames = min(max(FRAMES_PER_PAIR * (len(cameras) - 1), FEWEST_FRAMES), MOST_FRAMES)
     kind: CameraPath = "through" if len(cameras) > 1 else "wander"
-    flight = camera_path(kind, cameras, find_focus(cameras, gaussians.means), frames)
-    write_video(path, flight_frames(gaussians, flight, *size, RenderOptions(show="both")), options.fps)
+    focus = find_focus(cameras, gaussians.means)
+    flight = camera_path(kind, cameras, focus, frames)
+    shown = flight_frames(gaussians, flight, *size, RenderOptions(show="both"), near=focus.near)
+    write_video(path, shown, options.fps)
     return [path]
 
 
 def even_size(height: int, width: int) -> tuple[int, int]:
     """Round a size up to even numbers, which is what videos want."""
     return height + height % 2, width + width % 2
+
+
+def rounding_note(height: int, width: int) -> str | None:
+    """Say what a size is rounded to, if it is."""
+    rows, columns = even_size(height, width)
+    if (rows, columns) == (height, width):
+        return None
+    return f"videos have even sides, so {width}×{height} became {columns}×{rows}"
 
 
 def flight_frames(
@@ -48,8 +58,13 @@ def flight_frames(
     width: int,
     options: RenderOptions,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    near: float,
 ) -> Iterator[UInt8[np.ndarray, "height total_width 3"]]:
-    """Render what the cameras see, one frame after the other; depth has one range of colours for all frames."""
+    """Render what the cameras see, one frame after the other; depth has one range of colours for all frames.
+
+    ``near``: Gaussians nearer to a camera are not drawn (`render.paths.Focus.near`).
+    """
     shown = _range_of_flight(gaussians, cameras, height, width) if options.show != "color" else None
     for frame in range(len(cameras)):
         if progress:
@@ -62,6 +77,7 @@ def flight_frames(
                 width,
                 background=options.background,
                 backend=options.backend,
+                near=near,
             )
         color = (view.color[0].clamp(0, 1) * 255).round().byte().cpu().numpy()
         if shown is None:

@@ -1,14 +1,12 @@
 """Gaussians under a change of world frame, some of many, and their shapes."""
 
-from dataclasses import fields
-
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from anyview.geometry.alignment import Similarity
 from anyview.geometry.harmonics import rotate_harmonics
 from anyview.geometry.pose import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
-from anyview.types import Gaussians
+from anyview.types import Gaussians, map_tensors
 
 
 def transform_gaussians(gaussians: Gaussians, similarity: Similarity) -> Gaussians:
@@ -27,7 +25,7 @@ def transform_gaussians(gaussians: Gaussians, similarity: Similarity) -> Gaussia
 
 def select_gaussians(gaussians: Gaussians, chosen: Bool[Tensor, " gaussians"] | Int[Tensor, " chosen"]) -> Gaussians:
     """Take some Gaussians of one scene, by a mask or by their numbers."""
-    return Gaussians(**{field.name: getattr(gaussians, field.name)[chosen] for field in fields(Gaussians)})
+    return map_tensors(gaussians, lambda tensor: tensor[chosen])
 
 
 def covariances(gaussians: Gaussians) -> Float[Tensor, "*scene gaussians 3 3"]:

@@ -1,7 +1,7 @@
 """A network's output -> a prediction."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from anyview.geometry.camera import unplace_intrinsics
 from anyview.images.preprocess import describe_losses
 from anyview.images.restore import restore_depth, restore_linear, restore_mask, restored_placements, stack_pictures
 from anyview.model.metric import is_sky
-from anyview.types import Cameras, Gaussians, NetworkOutput, Picture, Prediction, Views
+from anyview.types import Cameras, NetworkOutput, Picture, Prediction, Views, map_tensors
 
 
 def take_scene(output: NetworkOutput, item: int, model: str, pictures: Sequence[Picture], views: Views) -> Prediction:
@@ -34,9 +34,7 @@ def take_scene(output: NetworkOutput, item: int, model: str, pictures: Sequence[
         sky=None if output.sky is None else is_sky(output.sky[item]).cpu(),
         rays=of_item(output.rays),
         ray_confidence=of_item(output.ray_confidence),
-        gaussians=None
-        if gaussians is None
-        else Gaussians(**{field.name: getattr(gaussians, field.name)[item].cpu() for field in fields(Gaussians)}),
+        gaussians=None if gaussians is None else map_tensors(gaussians, lambda tensor: tensor[item].cpu()),
         features={block: tokens[item].cpu() for block, tokens in output.features.items()},
         notes=describe_losses(views),
     )

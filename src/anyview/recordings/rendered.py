@@ -1,6 +1,7 @@
 """Synthetic scenes rendered ahead of time (`anyview.synth.blocks` writes them)."""
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ class RenderedLibrary:
         """Find the blocks that are complete.
 
         Raises:
-            ValueError: there are none, or one lacks an array.
+            ValueError: there are none, one lacks an array, or its options cannot be read.
         """
         if not path.is_dir():
             raise ValueError(missing_path(path))
@@ -30,6 +31,8 @@ class RenderedLibrary:
         self.frames = tuple(views for scenes, views, *_ in shapes for _ in range(scenes))
         self._places = tuple((block, scene) for block, (scenes, *_) in enumerate(shapes) for scene in range(scenes))
         self.blocks = tuple((number,) for number in range(len(self.frames)))
+        self.augmented = any(_augmented(folder) for folder in self.folders)
+        """Whether the views of a scene are known to differ in colour; older blocks do not say."""
         self._arrays = functools.lru_cache(maxsize=None)(self._open_block)
 
     def scene(self, number: int) -> RealScene:
@@ -60,6 +63,14 @@ class RenderedLibrary:
             if array.shape != shape:
                 raise ValueError(f"{folder / name}.npy: expected the shape {list(shape)}, got {list(array.shape)}")
         return images, depth, poses, intrinsics
+
+
+def _augmented(folder: Path) -> bool:
+    path = folder / "options.json"
+    try:
+        return json.loads(path.read_text())["augment"] is True if path.exists() else False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected the options that the block was rendered with ({error!r})") from error
 
 
 def _open(folder: Path, name: str) -> np.ndarray:

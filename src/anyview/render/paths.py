@@ -16,6 +16,7 @@ from anyview.geometry.pose import (
     rigid_transform,
 )
 from anyview.options import CameraPath, Easing, nearest_names
+from anyview.render.splats import NEAR_PART
 from anyview.types import Cameras, Placement
 
 _MOST_POINTS = 20_000
@@ -31,6 +32,11 @@ class Focus:
     center: Float[Tensor, "3"]
     distance: float
     """From the cameras; the median over them."""
+
+    @property
+    def near(self) -> float:
+        """From this z-depth on there is something to see, whatever the unit."""
+        return NEAR_PART * self.distance
 
 
 def find_focus(cameras: Cameras, points: Float[Tensor, "points 3"]) -> Focus:

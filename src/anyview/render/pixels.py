@@ -11,6 +11,7 @@ from anyview.geometry.harmonics import colors_of_harmonics, harmonics_of_colors
 from anyview.geometry.normals import normals_from_depth
 from anyview.geometry.pose import quaternion_xyzw_from_matrix
 from anyview.render.rasterize import rasterize
+from anyview.render.splats import NEAR, NEAR_PART
 from anyview.types import Cameras, Gaussians
 
 NOTE = "the Gaussians are made of depth and colour, one per pixel; no network predicted them"
@@ -59,7 +60,8 @@ def _corrected(
     cameras: Cameras,
     valid: Bool[Tensor, "views height width"],
 ) -> Gaussians:
-    seen = rasterize(gaussians, cameras, *depth.shape[1:])
+    near = NEAR_PART * float(depth[valid].median()) if valid.any() else NEAR
+    seen = rasterize(gaussians, cameras, *depth.shape[1:], near=near)
     in_sight = (seen.depth - depth).abs() < _SAME_SURFACE * depth
     missing = torch.where(in_sight[..., None], images / 255 - seen.color, 0.0)[valid]
     # No brighter than white: files could not hold it, and depth that is wrong would sparkle.

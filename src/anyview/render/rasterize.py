@@ -34,6 +34,7 @@ def rasterize(
     *,
     background: Sequence[float] = (0.0, 0.0, 0.0),
     backend: RenderBackend = "auto",
+    near: float = NEAR,
 ) -> RenderedViews:
     """Render Gaussians of one scene by splatting.
 
@@ -44,6 +45,8 @@ def rasterize(
         width: pixels.
         background: colour where nothing is, 0 to 1.
         backend: "torch" runs anywhere; "gsplat" needs CUDA and the package; "auto" takes gsplat where it can run.
+        near: Gaussians with less z-depth are not drawn, in the unit of the scene; `splats.NEAR_PART` of the distance
+            to what is seen suits all.
 
     Raises:
         ValueError: the picture has no pixels, there are no cameras, or gsplat cannot run here or with these cameras.
@@ -55,7 +58,7 @@ def rasterize(
         raise ValueError("expected at least one camera, got none")
     chosen = choose_backend(backend, gaussians.means.device)
     draw = _with_gsplat if chosen == "gsplat" else _with_torch
-    color, depth, alpha = draw(gaussians, cameras, height, width)
+    color, depth, alpha = draw(gaussians, cameras, height, width, near)
     color = color + (1 - alpha[..., None]) * color.new_tensor(background)
     return RenderedViews(color, depth / alpha.clamp(min=1e-10), alpha)
 
@@ -89,13 +92,14 @@ _Layers = tuple[
 """Colour on black, sum of weight times depth, alpha."""
 
 
-def _with_torch(gaussians: Gaussians, cameras: Cameras, height: int, width: int) -> _Layers:
-    views = [composite(splat(gaussians, cameras[view], height, width), height, width) for view in range(len(cameras))]
+def _with_torch(gaussians: Gaussians, cameras: Cameras, height: int, width: int, near: float) -> _Layers:
+    splats = (splat(gaussians, cameras[view], height, width, near=near) for view in range(len(cameras)))
+    views = [composite(one, height, width) for one in splats]
     color, depth, alpha = (torch.stack(layer) for layer in zip(*views, strict=True))
     return color, depth, alpha
 
 
-def _with_gsplat(gaussians: Gaussians, cameras: Cameras, height: int, width: int) -> _Layers:
+def _with_gsplat(gaussians: Gaussians, cameras: Cameras, height: int, width: int, near: float) -> _Layers:
     import gsplat
 
     if cameras.intrinsics[:, 0, 1].any():
@@ -110,7 +114,7 @@ def _with_gsplat(gaussians: Gaussians, cameras: Cameras, height: int, width: int
         Ks=cameras.intrinsics,
         width=width,
         height=height,
-        near_plane=NEAR,
+        near_plane=near,
         eps2d=BLUR,
         sh_degree=round(gaussians.harmonics.shape[-1] ** 0.5) - 1,
         packed=False,

@@ -36,7 +36,8 @@ def refine(
     """
     if steps < 0:
         raise ValueError(f"expected 0 steps or more, got {steps}")
-    distance = find_focus(cameras, gaussians.means).distance
+    focus = find_focus(cameras, gaussians.means)
+    distance = focus.distance
     start = {
         "means": gaussians.means / distance,
         "scales": gaussians.scales.clamp(min=1e-2 * _LEAST * distance).log(),
@@ -52,7 +53,8 @@ def refine(
         if progress:
             progress(step, steps)
         view = int(torch.randint(len(images), (), generator=generator))
-        seen = rasterize(_assembled(leaves, distance), cameras[view : view + 1], height, width, backend=backend)
+        fitted, camera = _assembled(leaves, distance), cameras[view : view + 1]
+        seen = rasterize(fitted, camera, height, width, backend=backend, near=focus.near)
         loss = (seen.color[0] - images[view].to(seen.color) / 255).abs().mean()
         adam.zero_grad()
         loss.backward()

@@ -45,10 +45,11 @@ def prune(gaussians: Gaussians, confidence: Tensor | None, options: GaussianOpti
             raise ValueError("gaussian_percentile needs a confidence for every Gaussian, and there is none")
         if len(confidence):
             kept &= confidence >= float(np.percentile(confidence.numpy(), options.gaussian_percentile))
-    kept &= gaussians.means.isfinite().all(-1) & gaussians.scales.isfinite().all(-1)
+    for value in vars(gaussians).values():
+        kept &= value.flatten(1).isfinite().all(-1) if value.ndim > 1 else value.isfinite()
     if not kept.any():
         raise ValueError(
-            f"no Gaussian is left: all {len(kept)} are dropped by confidence or opacity, or have no place in the world"
+            f"no Gaussian is left: all {len(kept)} are dropped by confidence or opacity, or are not finite"
         )
     chosen = select_gaussians(gaussians, kept)
     return merge_by_voxel(chosen, options.voxel_size) if options.voxel_size > 0 else chosen

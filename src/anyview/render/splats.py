@@ -13,7 +13,10 @@ from anyview.geometry.pose import camera_centers, matrix_from_quaternion_xyzw
 from anyview.types import Cameras, Gaussians
 
 NEAR = 0.01
-"""Gaussians whose centre is nearer to the camera's plane are not drawn; in the unit of the scene."""
+"""Gaussians whose centre is nearer to the camera's plane are not drawn, unless another distance is asked for; in the
+unit of the scene."""
+NEAR_PART = 1e-3
+"""What to ask for in a scene of any unit, in parts of the distance to what is seen."""
 BLUR = 0.3
 """Square pixels added to a splat's variance, so that none falls between pixels: what published scenes are made for."""
 FAINTEST = 1 / 255
@@ -42,10 +45,10 @@ class Splats:
         return (2 * (self.opacities / FAINTEST).log()[:, None].clamp(min=0) * variances).sqrt()
 
 
-def splat(gaussians: Gaussians, camera: Cameras, height: int, width: int) -> Splats:
+def splat(gaussians: Gaussians, camera: Cameras, height: int, width: int, *, near: float = NEAR) -> Splats:
     """Project the Gaussians of one scene into one camera's picture; differentiable in both."""
     _, depths = project(gaussians.means, camera)
-    drawn = (depths > NEAR) & (gaussians.opacities >= FAINTEST)
+    drawn = (depths > near) & (gaussians.opacities >= FAINTEST)
     visible = _splats(select_gaussians(gaussians, drawn), camera, height, width)
     with torch.no_grad():
         low, high = visible.centers - visible.reach(), visible.centers + visible.reach()

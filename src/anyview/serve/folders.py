@@ -115,6 +115,11 @@ class Folders:
         os.replace(self.work(job), self.result(job.id))
         return list(list_files(self.result(job.id)))
 
+    def drop_starts(self, id: str) -> None:
+        """Remove what earlier starts of a job have written."""
+        for folder in self.job(id).glob("work-*"):
+            shutil.rmtree(folder)
+
     def drop_work(self, id: str) -> None:
         """Remove what is not needed once a job has ended: all but its result."""
         if self.job(id).is_dir():

@@ -7,12 +7,11 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 
-from anyview.exporters import FORMATS, check_request
+from anyview.exporters import FORMATS, check_formats
 from anyview.options import ExportOptions, PredictOptions, nearest_names
 from anyview.serve.options import ServeOptions
 
@@ -150,7 +149,7 @@ def _check_formats(formats: Sequence[str], predict: PredictOptions, export: Expo
     if "features" in formats and not predict.features:
         raise ValueError("format 'features' needs predict.features with the numbers of backbone blocks, such as [11]")
     # Whether Open3D works is for the worker to find out: it would stay in the memory of this process.
-    check_request(Path("."), [name for name in formats if name != "mesh"], export)
+    check_formats([name for name in formats if name != "mesh"], export)
 
 
 def _shows_gaussians(formats: Sequence[str], export: ExportOptions) -> bool:

@@ -20,6 +20,8 @@ from anyview.serve.uploads import Refused
 
 KEEP_ALIVE_S = 15.0
 """Between signs of life in an event stream."""
+LOOK_S = 0.5
+"""Between two looks whether the client of /v1/depth is still there: the server tells nobody."""
 SHOWN_INLINE = frozenset({"image/jpeg", "image/png", "application/json"})
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorAnswer, "description": words}
@@ -356,11 +358,15 @@ def _archive(server: Service, job: Job) -> StreamingResponse:
 async def _depth(request: Request, server: Service, owner: str) -> Response:
     arrays = wants_arrays(request.headers.get("accept", "*/*"))
     job = await server.submit(request, owner, formats=("npz",) if arrays else ("depth_png",))
+    waiting = asyncio.ensure_future(server.wait(job.id, server.options.depth_wait_s))
     try:
-        ended = await server.wait(job.id, server.options.depth_wait_s)
-    except asyncio.CancelledError:
-        server.store.cancel(job.id, keep_s=0.0)
-        raise
+        while not (await asyncio.wait([waiting], timeout=LOOK_S))[0]:
+            if await request.is_disconnected():
+                server.store.cancel(job.id, keep_s=0.0)
+                raise Refused(400, "the client went away")
+    finally:
+        waiting.cancel()
+    ended = waiting.result()
     if ended is None or not ended.ended:
         body = answer(server, ended or job).model_dump(mode="json")
         return JSONResponse(body, 202, {"location": f"/v1/jobs/{job.id}"})

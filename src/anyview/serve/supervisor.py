@@ -2,9 +2,11 @@
 
 import logging
 import multiprocessing
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -12,7 +14,7 @@ from typing import Literal
 
 from anyview.serve import worker
 from anyview.serve.folders import Folders
-from anyview.serve.jobs import Job, JobStore
+from anyview.serve.jobs import Job, JobStore, StoredFile
 from anyview.serve.options import ServeOptions
 from anyview.serve.requests import one_line, parse_request
 
@@ -25,6 +27,7 @@ LOOK_S = 1.0
 PAUSE_S = 2.0
 """Between two starts of a worker that ends before it is ready."""
 
+Outcome = Literal["done", "failed", "cancelled"]
 Observe = Callable[[str, float], None]
 """Called with how a job ended and its seconds."""
 
@@ -55,6 +58,7 @@ class Supervisor(threading.Thread):
         self._stopping = threading.Event()
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._unwritten: Callable[[], None] | None = None
 
     @property
     def process_id(self) -> int | None:
@@ -69,19 +73,29 @@ class Supervisor(threading.Thread):
         """Serve until `stop`."""
         try:
             while not self._stopping.is_set():
-                if not self._has_worker():
-                    continue
-                job = self._store.take(LOOK_S)
-                if job is None:
-                    continue
                 try:
-                    self._serve(job)
-                except Exception as error:  # the boundary: a job may fail, the thread may not
-                    logger.exception("job %s", job.id)
-                    self._end_worker()
-                    self._finish(job, worker.Ended(error=f"internal error of the server: {one_line(error)}"))
+                    self._step()
+                except (sqlite3.Error, OSError):  # a full disk must not end the thread
+                    logger.exception("the supervisor of %s", self.device)
+                    self._stopping.wait(PAUSE_S)
         finally:
             self._end_worker()
+
+    def _step(self) -> None:
+        """Do a job, if there is a worker and a job."""
+        self._write_outcome()
+        if not self._has_worker():
+            return
+        job = self._store.take(LOOK_S)
+        if job is None:
+            return
+        try:
+            self._serve(job)
+        except Exception as error:  # the boundary: a job may fail, the thread may not
+            logger.exception("job %s", job.id)
+            self._end_worker()
+            self._finish(job, worker.Ended(error=f"internal error of the server: {one_line(error)}"))
+        self._write_outcome()
 
     def _has_worker(self) -> bool:
         """Start the worker where there is none; return whether it is ready."""
@@ -94,9 +108,15 @@ class Supervisor(threading.Thread):
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, self.device, self._models, self._folders.examples, self._options)
-        self._process = context.Process(target=worker.main, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
+        process = context.Process(target=worker.main, args=arguments, daemon=True)
+        try:
+            process.start()
+        except OSError:
+            self._end_worker()
+            raise
+        finally:
+            theirs.close()
+        self._process = process
         while not self._stopping.is_set():
             try:
                 if self._pipe.poll(POLL_S):
@@ -114,6 +134,7 @@ class Supervisor(threading.Thread):
 
     def _serve(self, job: Job) -> None:
         try:
+            self._folders.drop_starts(job.id)
             request = parse_request(self._store.request(job.id), self._options, list(self._models), example=job.example)
             task = worker.Task(job.id, request, self._folders.inputs_of(job), self._folders.work(job))
         except (ValueError, OSError) as error:  # the limits, the models or the disk have changed since it came
@@ -143,7 +164,7 @@ class Supervisor(threading.Thread):
                 while self._pipe.poll():
                     message = self._pipe.recv()
                     if isinstance(message, worker.Progress):
-                        self._store.progress(job.id, message.stage, message.fraction)
+                        self._note(job, message)
                     elif isinstance(message, worker.Ended):
                         return message if reason is None or not message.cancelled else reason
             except (EOFError, OSError):
@@ -164,6 +185,12 @@ class Supervisor(threading.Thread):
                 return reason
         return None
 
+    def _note(self, job: Job, progress: worker.Progress) -> None:
+        try:
+            self._store.progress(job.id, progress.stage, progress.fraction)
+        except sqlite3.Error:  # the job goes on, whether that can be seen or not
+            logger.exception("progress of job %s", job.id)
+
     def _crashed(self) -> worker.Ended:
         assert self._process is not None
         self._process.join()
@@ -175,9 +202,9 @@ class Supervisor(threading.Thread):
         return worker.Ended(error=f"the worker process ended in the middle of the job ({why})")
 
     def _finish(self, job: Job, outcome: worker.Ended) -> None:
-        """Write down how a job ended. Its result is in place before the job is called done."""
-        state: Literal["done", "failed", "cancelled"] = "done"
-        error, files = outcome.error, []
+        """Put a job's result in its place and keep how it ended, for `_write_outcome`."""
+        state: Outcome = "done"
+        error, files = outcome.error, list[StoredFile]()
         if outcome.cancelled:
             state = "cancelled"
         elif error is None:
@@ -187,7 +214,16 @@ class Supervisor(threading.Thread):
                 error = one_line(problem)
         if error is not None:
             state = "failed"
-        self._store.finish(job.id, state, keep_s=self._options.keep_s, error=error, views=outcome.views, files=files)
+        self._unwritten = partial(self._write, job, state, error, outcome.views, files)
+
+    def _write_outcome(self) -> None:
+        """Write down how the last job ended, unless that was done. What fails is done again later."""
+        if self._unwritten is not None:
+            self._unwritten()
+            self._unwritten = None
+
+    def _write(self, job: Job, state: Outcome, error: str | None, views: int | None, files: list[StoredFile]) -> None:
+        self._store.finish(job.id, state, keep_s=self._options.keep_s, error=error, views=views, files=files)
         self._folders.drop_work(job.id)
         self._observe(state, time.time() - (job.started or time.time()))
 

@@ -1,5 +1,6 @@
 """Places seen before: candidates by the backbone's own tokens, verified by predicting both ends together."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,13 +13,16 @@ from anyview.geometry.camera import project, unproject_to_world
 from anyview.options import StreamOptions
 from anyview.streaming.frames import PosedViews, StreamFrame, WindowPredictor
 from anyview.streaming.pose_graph import Edge
-from anyview.streaming.scene_map import LOOP_DEVIATION, SceneMap
-from anyview.streaming.seams import TOLERANCE, align_views, typical_depth, valid_pixels
+from anyview.streaming.scene_map import SceneMap
+from anyview.streaming.seams import TOLERANCE, Seam, align_views, edge_deviation, typical_depth, valid_pixels
 from anyview.streaming.store import StreamStore
 from anyview.types import Cameras, Picture
 
-LEAST_INLIERS = 0.5
-"""Share of the points of either end that the joint prediction must agree with."""
+LEAST_AGREEMENT = 0.7
+"""Share of the points of either end that the joint prediction must agree with, in parts of what seams agree in: their
+median in this stream. No network need be better at loops than it is at seams."""
+LOOP_DEVIATION = 0.05
+"""Of a loop between exact predictions."""
 LEAST_SEEN = 0.1
 """Share of one end's points that must fall into the pictures of the other."""
 LEAST_SHARED = 0.5
@@ -153,22 +157,41 @@ def verify(
     joint = predictor.predict_window(frames).views
     joint_earlier, joint_later = joint[: len(earlier)], joint[len(earlier) :]
     onto_earlier, onto_later = align_views(joint_earlier, known_earlier), align_views(joint_later, known_later)
-    if min(onto_earlier.inliers, onto_later.inliers) < LEAST_INLIERS or not see_the_same(joint_earlier, joint_later):
+    least, tolerance = usual_agreement(scene.seam_fits)
+    if min(onto_earlier.inliers, onto_later.inliers) < least:
+        return None
+    if not see_the_same(joint_earlier, joint_later, tolerance):
         return None
     relative = onto_earlier.similarity.compose(onto_later.similarity.inverse())
-    return Edge(first, second, relative, typical_depth(known_later), LOOP_DEVIATION, robust=True)
+    deviation = math.hypot(
+        edge_deviation(onto_earlier, len(earlier), LOOP_DEVIATION / math.sqrt(2)),
+        edge_deviation(onto_later, len(later), LOOP_DEVIATION / math.sqrt(2)),
+    )
+    return Edge(first, second, relative, typical_depth(known_later), deviation, robust=True)
 
 
-def see_the_same(first: PosedViews, second: PosedViews) -> bool:
+def usual_agreement(seams: Sequence[Seam]) -> tuple[float, float]:
+    """Return what a stream's seams make one expect of its loops.
+
+    Returns:
+        The least share of inliers, and the relative error up to which surfaces count as the same: two of the seams'
+        deviations where they are that large.
+    """
+    inliers = torch.tensor([seam.inliers for seam in seams], dtype=torch.float64).median()
+    error = torch.tensor([seam.error for seam in seams], dtype=torch.float64).median()
+    return LEAST_AGREEMENT * float(inliers), max(TOLERANCE, 2 * float(error))
+
+
+def see_the_same(first: PosedViews, second: PosedViews, tolerance: float = TOLERANCE) -> bool:
     """Whether enough of what either set of views shows lies on the surfaces of the other, and looks the same."""
     for source, target in ((first, second), (second, first)):
-        seen, shared, alike = _shared(source, target)
+        seen, shared, alike = _shared(source, target, tolerance)
         if seen < LEAST_SEEN or shared < LEAST_SHARED or not alike >= LEAST_ALIKE:
             return False
     return True
 
 
-def _shared(source: PosedViews, target: PosedViews) -> tuple[float, float, float]:
+def _shared(source: PosedViews, target: PosedViews, tolerance: float) -> tuple[float, float, float]:
     """Look for the source's points in the target's views.
 
     Returns:
@@ -192,7 +215,7 @@ def _shared(source: PosedViews, target: PosedViews) -> tuple[float, float, float
         inside = inside & has_depth[view, row, column]
         there = target.depth[view, row, column]
         # What lies before or behind is hidden or hides: it is seen, and it is not shared.
-        meets = inside & (((depth - there) / there).abs() < TOLERANCE)
+        meets = inside & (((depth - there) / there).abs() < tolerance)
         pairs.append(torch.stack([shade[meets], target_shade[view, row[meets], column[meets]]]))
         shared |= meets
         seen |= inside

@@ -17,16 +17,15 @@ from torch import Tensor
 from anyview.geometry.alignment import Similarity
 from anyview.streaming.known import Anchor, join_anchors
 from anyview.streaming.pose_graph import Edge, optimize, stack_similarities
-from anyview.streaming.seams import Seam
+from anyview.streaming.seams import Seam, edge_deviation
 from anyview.streaming.store import Arrays
 from anyview.types import Cameras, Units
 
-SEAM_DEVIATION = 0.02
-LOOP_DEVIATION = 0.05
 ANCHOR_DEVIATION = 0.002
 GAUGE_DEVIATION = 1e-4
-"""Of the edges of the graph. A lone loop is believed if it asks for no more than 4 deviations of the chain that it
-closes: over n seams 0.08 √n of scale, for example. Several loops that agree may ask for more.
+"""Of edges of the graph; seams and loops have measured ones (`seams.edge_deviation`). A lone loop is believed if it
+asks for no more than 4 deviations of the chain that it closes: over n seams of exact predictions 0.08 √n of scale, for
+example. Several loops that agree may ask for more.
 """
 SMALL_MOVE = 1e-7
 """Relative change of a window's place in the world below which it counts as unmoved."""
@@ -83,6 +82,8 @@ class WindowRecord:
     """Of these, too much like the one before."""
     seam: Seam | None = None
     """Onto the window before; None for the first."""
+    seam_frames: int = 0
+    """How many measurements of their own the overlap's frames are."""
     anchor: Anchor | None = None
     loops: tuple[Edge, ...] = ()
     candidates: int = 0
@@ -96,6 +97,8 @@ class SceneMap:
         self.nodes: list[Similarity] = []
         """From each window's frame to the world."""
         self.seams: list[Edge] = []
+        self.seam_fits: list[Seam] = []
+        """What the edges of `seams` were made of."""
         self.loops: list[Edge] = []
         self.anchors: dict[int, Anchor] = {}
         self.scale_known = False
@@ -122,7 +125,9 @@ class SceneMap:
         """Add a window, without its loops."""
         window = len(self.nodes)
         if record.seam is not None:
-            self.seams.append(Edge(window - 1, window, record.seam.similarity, record.unit, SEAM_DEVIATION))
+            deviation = edge_deviation(record.seam, record.seam_frames)
+            self.seams.append(Edge(window - 1, window, record.seam.similarity, record.unit, deviation))
+            self.seam_fits.append(record.seam)
         if record.anchor is not None:
             self._enter_known_world(record)
             self.anchors[window] = record.anchor
@@ -261,13 +266,16 @@ def record_to_arrays(record: WindowRecord) -> Arrays:
     if record.seam is not None:
         seam = record.seam
         arrays["seam"] = np.concatenate(
-            [_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation]]
+            [_to_numbers(seam.similarity), [seam.inliers, seam.error, seam.scale_deviation, record.seam_frames]]
         )
     if record.anchor is not None:
         arrays["anchor"] = _anchor_to_numbers(record.anchor)
     if record.loops:
         arrays["loops"] = np.stack(
-            [np.concatenate([_to_numbers(e.second_to_first), [e.first, e.second, e.unit]]) for e in record.loops]
+            [
+                np.concatenate([_to_numbers(e.second_to_first), [e.first, e.second, e.unit, e.deviation]])
+                for e in record.loops
+            ]
         )
     return arrays
 
@@ -276,13 +284,15 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
     """Read back what `record_to_arrays` made; equal to the bit."""
     unit, frames_read, passed_over, candidates = arrays["numbers"].tolist()
     seam = anchor = None
+    seam_frames = 0
     if "seam" in arrays:
         numbers = arrays["seam"]
-        seam = Seam(_from_numbers(numbers[:13]), *numbers[13:].tolist())
+        seam = Seam(_from_numbers(numbers[:13]), *numbers[13:16].tolist())
+        seam_frames = int(numbers[16])
     if "anchor" in arrays:
         anchor = _anchor_from_numbers(arrays["anchor"])
     loops = tuple(
-        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), LOOP_DEVIATION, robust=True)
+        Edge(int(row[13]), int(row[14]), _from_numbers(row[:13]), float(row[15]), float(row[16]), robust=True)
         for row in arrays.get("loops", ())
     )
     frames = {name.removeprefix("frame_"): value for name, value in arrays.items() if name.startswith("frame_")}
@@ -294,6 +304,7 @@ def record_from_arrays(arrays: Arrays) -> WindowRecord:
         frames_read=int(frames_read),
         passed_over=int(passed_over),
         seam=seam,
+        seam_frames=seam_frames,
         anchor=anchor,
         loops=loops,
         candidates=int(candidates),

@@ -22,6 +22,8 @@ CONFIDENCE_SHARE = 0.1
 """Pixels whose confidence, less 1, is below this part of the median's do not take part."""
 TOLERANCE = 0.1
 """Relative error up to which a point of both predictions counts as the same."""
+LEAST_DEVIATION = 0.02
+"""Of a seam: what is not seen in the overlap, that windows are bent within."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class Seam:
     """Standard deviation of the points' errors, in parts of their depth."""
     scale_deviation: float
     """Standard deviation of the logarithm of scale, judged by how much the frames disagree about it."""
+
+
+def edge_deviation(seam: Seam, frames: int, least: float = LEAST_DEVIATION) -> float:
+    """Return the standard deviation of a seam's rotation, translation (parts of depth) and logarithm of scale.
+
+    Within one frame errors of depth hang together, and only from frame to frame they even out: the points' error counts
+    as that of one point per frame. ``least`` is what exact predictions get.
+    """
+    scale = 0.0 if math.isnan(seam.scale_deviation) else seam.scale_deviation
+    return max(least, seam.error / math.sqrt(frames), scale)
 
 
 def align_views(source: PosedViews, target: PosedViews, *, with_scale: bool = True) -> Seam:

@@ -314,6 +314,8 @@ class Stream:
             frames_read=self._report.frames_read,
             passed_over=self._report.frames_passed_over,
             seam=seam,
+            # Told where the overlap's cameras are, a network agrees with that: its frames are no measurements each.
+            seam_frames=shared if self.options.conditioning == "none" else min(shared, 1),
             anchor=anchor,
         )
         first_new = self.scene.count_frames()

@@ -4,14 +4,17 @@
     000012/depth.npy              float32 [scenes, views, height, width], z-depth in metres, 0 in the sky
     000012/world_to_camera.npy    float32 [scenes, views, 4, 4]
     000012/intrinsics.npy         float32 [scenes, views, 3, 3], pixels
+    000012/options.json           what they were made of: `SynthOptions`, and the split
 
 A block of scenes is a folder that appears when it is complete, so several processes can write at once, a stopped one
 goes on, and a run may train on what is there so far.
 """
 
+import json
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +89,4 @@ def render_block(options: SynthOptions, split: Split, folder: Path, block: int) 
         temporary.mkdir()
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array.numpy())
+        (temporary / "options.json").write_text(json.dumps({**asdict(options), "split": split}, indent=2) + "\n")

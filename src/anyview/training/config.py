@@ -5,8 +5,9 @@ chosen here for small budgets (docs/training.md). No torch here: the command lin
 """
 
 import json
+import types
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from anyview.model.config import PATCH, GaussianConfig, NetworkConfig
 
@@ -159,33 +160,89 @@ MAY_CHANGE = frozenset(
 """Options that a resumed run may have otherwise than it began: they do not change what is learned."""
 
 
+_ABOVE_ZERO = (
+    "steps",
+    "tokens_per_step",
+    "clip",
+    "peak_rate",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "validate_every",
+    "validation_scenes",
+)
+_NOT_NEGATIVE = (
+    "depth_weight",
+    "ray_weight",
+    "point_weight",
+    "camera_weight",
+    "gradient_weight",
+    "match_weight",
+    "hint_weight",
+    "confidence_weight",
+    "color_weight",
+    "perception_weight",
+    "shape_weight",
+    "warm_up_steps",
+    "final_rate",
+    "backbone_rate",
+    "weight_decay",
+    "ahead",
+)
+
+
+def check_type(name: str, value: object, hint: Any) -> None:
+    """Refuse a value that is not of an option's type; a whole number is a float, too.
+
+    Raises:
+        ValueError: naming the option, what is expected and what it is.
+    """
+    if _fits(value, hint):
+        return
+    if get_origin(hint) is Literal:
+        raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(hint)))}, got {value!r}")
+    expected = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
+    raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if parts[-1] is Ellipsis:
+            return all(_fits(entry, parts[0]) for entry in value)
+        return len(value) == len(parts) and all(map(_fits, value, parts))
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
 def check_options(options: TrainOptions) -> None:
     """Refuse options that no run can have.
 
     Raises:
         ValueError: naming the option, what is expected and what it is.
     """
-    for name in (
-        "steps",
-        "log_every",
-        "checkpoint_every",
-        "keep_checkpoints",
-        "validate_every",
-        "clip",
-        "peak_rate",
-    ):
+    for name, hint in get_type_hints(TrainOptions).items():
+        check_type(name, getattr(options, name), hint)
+    for name in _ABOVE_ZERO:
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")
+    for name in _NOT_NEGATIVE:
+        if not getattr(options, name) >= 0:
+            raise ValueError(f"{name} must be 0 or above, got {getattr(options, name)}")
     if options.match_weight > 0 and options.sharding == "fsdp":
         raise ValueError("match_weight needs whole blocks: expected sharding='ddp', or match_weight=0")
     if options.sharding == "fsdp" and any(stage.dense_every > 1 for stage in options.stages):
         raise ValueError("split weights are all trained in every step: expected sharding='ddp', or dense_every=1")
-    for name in ("known_cameras", "known_in_part", "jitter", "mirror"):
+    for name in ("known_cameras", "known_in_part", "jitter", "mirror", "validation_spread"):
         if not 0 <= getattr(options, name) <= 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {getattr(options, name)}")
-    for name, values in (("matrices", ("adamw", "muon")), ("head_precision", ("float32", "bfloat16"))):
-        if getattr(options, name) not in values:
-            raise ValueError(f"{name} must be one of {', '.join(values)}, got {getattr(options, name)!r}")
     if options.matrices == "muon" and options.sharding == "fsdp":
         raise ValueError("Muon needs whole matrices: expected sharding='ddp' or matrices='adamw'")
     if options.gaussians is not None:
@@ -202,7 +259,13 @@ def check_options(options: TrainOptions) -> None:
     for height, width in (*sizes, options.validation_size):
         if height < PATCH or width < PATCH or height % PATCH or width % PATCH:
             raise ValueError(f"sizes of pictures must be multiples of {PATCH}, got {height}x{width}")
+    if not options.validation_views or min(options.validation_views) < 1:
+        raise ValueError(f"validation_views must be numbers of views from 1 on, got {options.validation_views}")
     for stage in options.stages:
+        if not stage.sizes:
+            raise ValueError("expected at least one size of pictures in every stage, got none")
+        if not 0 <= stage.spread[0] <= stage.spread[1] <= 1:
+            raise ValueError(f"spread of a stage must lie between 0 and 1, the least first, got {stage.spread}")
         if not 0 <= stage.told_matches <= 1:
             raise ValueError(f"told_matches of a stage must lie between 0 and 1, got {stage.told_matches}")
         if stage.dense_every < 1:
@@ -216,10 +279,16 @@ def _check_gaussians(options: TrainOptions) -> None:
     fewest = min(stage.views[0] for stage in options.stages) if options.stages else 2
     if not 1 <= options.held_out < fewest:
         raise ValueError(f"held_out must be at least 1 and below the fewest views, {fewest}; got {options.held_out}")
-    if options.perception not in ("edges", "lpips"):
-        raise ValueError(f"perception must be one of edges, lpips, got {options.perception!r}")
     if options.jitter > 0:
         raise ValueError(f"views of changed colours do not show one scene: expected jitter=0, got {options.jitter}")
+    if options.known_in_part > 0:
+        raise ValueError(
+            f"a Gaussian head sees all cameras or none: expected known_in_part=0, got {options.known_in_part}"
+        )
+    for name, usual in (("told_matches", 0.0), ("dense_every", 1)):
+        found = [getattr(stage, name) for stage in options.stages if getattr(stage, name) != usual]
+        if found:
+            raise ValueError(f"a Gaussian head has no use for {name}: expected {usual} in every stage, got {found[0]}")
     if options.match_weight > 0:
         raise ValueError("a Gaussian head is trained on a network that stays as it is: expected match_weight=0")
     if options.sharding == "fsdp":

@@ -1,6 +1,7 @@
 """The folder of a run: what lies where, and who may write into it.
 
 options.json              the recipe as it runs
+data.txt                  what it is trained on, as it was named
 log.jsonl                 one line per entry, `journal`
 checkpoints/00000500.safetensors   states to go on from, `state`
 validation/00002000_4views.png     pictures
@@ -23,6 +24,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.options = path / "options.json"
+        self.data = path / "data.txt"
         self.log = path / "log.jsonl"
         self.checkpoints = path / "checkpoints"
         self.validation = path / "validation"
@@ -42,8 +44,8 @@ class RunFolder:
         for path in sorted(self.checkpoints.glob("[0-9]*.safetensors"))[:-keep]:
             path.unlink()
 
-    def check(self, options: TrainOptions, *, resume: bool, overwrite: bool) -> None:
-        """Refuse to write over a run that nobody said may be lost, and to go on with another recipe.
+    def check(self, options: TrainOptions, data: str | None = None, *, resume: bool, overwrite: bool) -> None:
+        """Refuse to write over a run that nobody said may be lost, and to go on with another recipe or other data.
 
         Raises:
             ValueError: saying what is there, and what to pass.
@@ -61,8 +63,12 @@ class RunFolder:
             changed = differences(options, read_options(latest))
             if changed:
                 raise ValueError(f"{latest} is of another recipe and cannot be resumed: {'; '.join(changed[:3])}")
+            before = self.data.read_text().strip() if self.data.exists() else data
+            if data is not None and data != before:
+                way_out = f"pass that to go on; if both are the same scenes, remove {self.data}"
+                raise ValueError(f"the data is {data}, was {before}: {way_out}")
 
-    def prepare(self, options: TrainOptions, *, overwrite: bool) -> int:
+    def prepare(self, options: TrainOptions, data: str | None = None, *, overwrite: bool) -> int:
         """Make the folder ready, and return the step that the run starts after.
 
         What a killed process left half-written is removed, and so is the log of steps that are to be done again.
@@ -70,7 +76,7 @@ class RunFolder:
         if overwrite:
             for folder in (self.checkpoints, self.validation, self.tensorboard):
                 shutil.rmtree(folder, ignore_errors=True)
-            for file in (self.options, self.log, self.model):
+            for file in (self.options, self.data, self.log, self.model):
                 file.unlink(missing_ok=True)
         for leftover in (*self.path.glob(".*-*"), *self.checkpoints.glob(".*-*")):
             shutil.rmtree(leftover)
@@ -78,6 +84,9 @@ class RunFolder:
         step = read_step(latest) if latest else 0
         with atomic_path(self.options) as temporary:
             temporary.write_text(options_to_json(options) + "\n")
+        if data is not None:
+            with atomic_path(self.data) as temporary:
+                temporary.write_text(data + "\n")
         if self.log.exists():
             self._cut_log(step)
         return step

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from anyview.geometry.alignment import fit_scale_l1
 from anyview.training.losses import mean_over
 
 Pictures = Float[Tensor, "batch views height width 3"]
@@ -39,5 +40,11 @@ def shape_loss(
     truth: Float[Tensor, "batch views height width"],
     valid: Bool[Tensor, "batch views height width"],
 ) -> Float[Tensor, " batch"]:
-    """Compare the Gaussians' depth in the observed views, in parts of the true one."""
-    return mean_over(valid, (depth - truth).abs() / torch.where(valid, truth, 1.0))
+    """Compare the Gaussians' depth in the observed views, in parts of the true one, whatever its scale.
+
+    Each scene's depth has the factor that makes this loss least, so the gradient through that factor is zero.
+    """
+    ratio = torch.where(valid, depth / torch.where(valid, truth, 1.0), 0.0)
+    parts, ones = ratio.detach().flatten(1), torch.ones_like(ratio).flatten(1)
+    factor = fit_scale_l1(parts, ones, valid.flatten(1).float()).nan_to_num(nan=1.0)
+    return mean_over(valid, (factor[:, None, None, None] * ratio - 1).abs())

@@ -8,6 +8,7 @@ depth takes the factor that fits the true one best, for there is no other.
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,11 @@ from anyview.geometry.alignment import align_trajectories, fit_scale_l1
 from anyview.images.preprocess import normalize
 from anyview.model.gaussians import gaussians_from_raw, pixel_depth
 from anyview.model.network import Network
+from anyview.render.holes import fill_behind
 from anyview.render.lpips import open_lpips
+from anyview.render.psnr import psnr
 from anyview.render.rasterize import rasterize
+from anyview.render.splats import NEAR, NEAR_PART
 from anyview.training.augment import mirror_scenes
 from anyview.training.config import TrainOptions
 from anyview.training.gaussian_head import GaussianReader, GaussianReading
@@ -28,10 +32,10 @@ from anyview.training.gaussian_losses import color_loss, edge_loss, shape_loss
 from anyview.training.samples import Sample, Source
 from anyview.training.step import Terms
 from anyview.training.validation import Evaluator, Validation, to_device
-from anyview.types import Cameras, Gaussians, TrueViews
+from anyview.types import Cameras, Gaussians, TrueViews, map_tensors
 
 LARGEST_UNIT_ERROR = 1.5
-"""Units from poses are kept this near to the true one: a scene that is placed nowhere teaches nothing."""
+"""In training, units from poses are kept this near to the true one: a scene that is placed nowhere teaches nothing."""
 
 
 class Roles(NamedTuple):
@@ -47,7 +51,8 @@ class GaussianObjective:
     def __init__(self, options: TrainOptions) -> None:
         assert options.gaussians is not None
         self.options, self.config = options, options.gaussians
-        self.lpips = open_lpips() if options.perception == "lpips" else None
+        if options.perception == "lpips":
+            open_lpips()  # refused before anything is trained
 
     def reader(self, network: Network, *, averaged: bool) -> GaussianReader:
         """Prepare a network to be run; the averaged one in whole precision."""
@@ -58,7 +63,7 @@ class GaussianObjective:
         truth = mirror_scenes(truth, sample.indices, self.options.mirror, self.options.seed)
         roles = draw_roles(sample.views, self.options.held_out, self.options.seed, sample.step)
         known = torch.tensor(sample.known_cameras, device=truth.depth.device)
-        return self._compare(reader, truth, roles, known)[0]
+        return self._compare(reader, truth, roles, known, bounded=True)[0]
 
     def weigh(self, terms: Terms) -> Float[Tensor, " batch"]:
         """Sum a scene's loss terms with the recipe's weights."""
@@ -83,26 +88,26 @@ class GaussianObjective:
                 truth = source.batch((index,), count, *options.validation_size, options.validation_spread)
                 roles = draw_roles(count, options.held_out, options.seed, index)
                 known = torch.ones(1, dtype=torch.bool, device=device)
-                terms, rendered = self._compare(reader, to_device(truth, device), roles, known)
-                errors = (rendered[0].clamp(0, 1).cpu() - truth.images[0, roles.held_out] / 255).square()
-                found = {"loss": self.weigh(terms), **terms, "psnr": -10 * errors.flatten(1).mean(1).log10().mean()}
-                for name, value in found.items():
+                terms, rendered = self._compare(reader, to_device(truth, device), roles, known, bounded=False)
+                for name, value in {"loss": self.weigh(terms), **terms}.items():
                     scores[f"{views}views/{name}"].append(value.item())
+                pairs = zip(rendered[0].cpu(), truth.images[0, roles.held_out] / 255, strict=True)
+                scores[f"{views}views/psnr"].append(float(np.mean([psnr(*pair) for pair in pairs])))
                 if index == 0:
                     pictures[f"{views}views"] = draw_views(truth, roles, rendered)
         return Validation({name: float(np.mean(values)) for name, values in scores.items()}, pictures)
 
     def _compare(
-        self, reader: nn.Module, truth: TrueViews, roles: Roles, known: Tensor
+        self, reader: nn.Module, truth: TrueViews, roles: Roles, known: Tensor, *, bounded: bool
     ) -> tuple[Terms, Float[Tensor, "batch held_out height width 3"]]:
         shown = take_views(truth, roles.shown)
         reading: GaussianReading = reader(normalize(shown.images), shown.cameras, known)
         valid = shown.depth.isfinite() & (shown.depth > 0)
-        depth = reading.depth * units(reading, shown, valid, known)[:, None, None, None]
+        depth = reading.depth * units(reading, shown, valid, known, bounded=bounded)[:, None, None, None]
         colors = shown.images / 255
         gaussians = gaussians_from_raw(reading.raw, depth, shown.cameras, self.config, colors=colors)
         hidden = take_views(truth, roles.held_out)
-        rendered = torch.stack(list(_render(gaussians, hidden, colors)))
+        rendered = torch.stack(list(_render(gaussians, hidden)))
         expected = hidden.images / 255
         terms = {
             "color": color_loss(rendered, expected),
@@ -114,23 +119,33 @@ class GaussianObjective:
     def _perception(
         self, rendered: Float[Tensor, "batch views height width 3"], truth: Float[Tensor, "batch views height width 3"]
     ) -> Float[Tensor, " batch"]:
-        if self.lpips is None:
+        if self.options.perception == "edges":
             return edge_loss(rendered, truth)
         one, other = (pictures.flatten(0, 1).movedim(-1, 1) for pictures in (rendered, truth))
-        return self.lpips(one, other).unflatten(0, rendered.shape[:2]).mean(1)
+        return open_lpips(rendered.device)(one, other).unflatten(0, rendered.shape[:2]).mean(1)
 
 
 def units(
-    reading: GaussianReading, shown: TrueViews, valid: Bool[Tensor, "batch views height width"], known: Tensor
+    reading: GaussianReading,
+    shown: TrueViews,
+    valid: Bool[Tensor, "batch views height width"],
+    known: Bool[Tensor, " batch"],
+    *,
+    bounded: bool,
 ) -> Float[Tensor, " batch"]:
-    """Return what brings each scene's depth to the unit of the truth; ``known`` are those with told cameras."""
+    """Return what brings each scene's depth to the unit of the truth; ``known`` are those with told cameras.
+
+    ``bounded`` keeps it near to the true one, which no prediction can do.
+    """
     scale = fit_scale_l1(reading.depth.flatten(1), shown.depth.flatten(1), valid.flatten(1).float()).nan_to_num(nan=1.0)
     for scene in known.nonzero()[:, 0].tolist():
         # As predictions with known cameras do it, `predictor.known_cameras`.
         found = align_trajectories(shown.cameras.world_to_camera[scene], reading.world_to_camera[scene])
         if found.scale_known:
-            nearest, farthest = scale[scene] / LARGEST_UNIT_ERROR, scale[scene] * LARGEST_UNIT_ERROR
-            scale[scene] = (1 / found.similarity.scale).clamp(nearest, farthest)
+            unit = 1 / found.similarity.scale
+            if bounded:
+                unit = unit.clamp(scale[scene] / LARGEST_UNIT_ERROR, scale[scene] * LARGEST_UNIT_ERROR)
+            scale[scene] = unit
     return scale
 
 
@@ -146,15 +161,14 @@ def take_views(truth: TrueViews, views: list[int]) -> TrueViews:
     return TrueViews(truth.images[:, views], truth.depth[:, views], Cameras(poses, intrinsics))
 
 
-def _render(
-    gaussians: Gaussians, views: TrueViews, colors: Float[Tensor, "batch shown height width 3"]
-) -> Iterator[Float[Tensor, "held_out height width 3"]]:
-    """Render each scene on the mean colour of its shown pictures, so that a hole is the best guess and not black."""
-    height, width = views.depth.shape[-2:]
-    for scene in range(len(colors)):
-        one = Gaussians(**{name: value[scene] for name, value in vars(gaussians).items()})
-        background = colors[scene].flatten(0, 2).mean(0).tolist()
-        yield rasterize(one, views.cameras[scene], height, width, background=background).color
+def _render(gaussians: Gaussians, views: TrueViews) -> Iterator[Float[Tensor, "held_out height width 3"]]:
+    """Render each scene, with holes filled from beside as in the evaluation (`benchmarks/gaussians.py`)."""
+    for scene in range(len(views.depth)):
+        one = map_tensors(gaussians, itemgetter(scene))
+        depth = views.depth[scene]
+        near = NEAR_PART * float(depth[depth > 0].median().nan_to_num(nan=NEAR / NEAR_PART))
+        seen = rasterize(one, views.cameras[scene], *depth.shape[-2:], near=near)
+        yield torch.stack([fill_behind(color, alpha) for color, alpha in zip(seen.color, seen.alpha, strict=True)])
 
 
 def draw_views(

@@ -1,10 +1,11 @@
 """Recipes of training: options chosen together, by name. `training.config` says where each value comes from."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
+from typing import get_type_hints
 
 from anyview.model.config import NANO_GAUSSIANS, BackboneConfig, NetworkConfig, PyramidConfig, find_preset
 from anyview.options import nearest_names
-from anyview.training.config import Stage, TrainOptions, check_options
+from anyview.training.config import Stage, TrainOptions, check_options, check_type
 
 _TINY = NetworkConfig(
     backbone=BackboneConfig(width=96, depth=6, heads=3, taps=(2, 3, 4, 5), cross_view_from=2),
@@ -121,14 +122,16 @@ RECIPES: dict[str, TrainOptions] = {
         start="da3-nano",
         gaussians=NANO_GAUSSIANS,
         stages=(
-            Stage(until=0.4, sizes=((56, 56), (56, 70), (70, 56)), views=(3, 6), spread=(0.0, 0.8)),
-            Stage(until=0.8, sizes=((84, 84), (70, 98), (98, 70)), views=(3, 6)),
-            Stage(sizes=((112, 112), (98, 126), (126, 98)), views=(4, 6)),
+            Stage(until=0.15, sizes=((56, 56), (56, 70), (70, 56)), views=(4, 6), spread=(0.0, 0.8)),
+            Stage(until=0.4, sizes=((84, 84), (70, 98), (98, 70)), views=(4, 6)),
+            Stage(sizes=((112, 112), (98, 126), (126, 98)), views=(6, 6)),  # 4 of 6 shown, as in the evaluation
         ),
         steps=2_000,
         tokens_per_step=444,  # 6 views of 112 × 112 with a little to spare
-        held_out=1,
-        known_cameras=0.5,
+        held_out=2,
+        known_cameras=1.0,
+        shape_weight=0.05,
+        perception_weight=0.02,
         jitter=0.0,
         mirror=0.5,
         peak_rate=2e-3,
@@ -176,10 +179,13 @@ def find_recipe(name: str, **changes: object) -> TrainOptions:
     """
     if name not in RECIPES:
         raise ValueError(f"unknown recipe {name!r}; {nearest_names(name, RECIPES)}")
-    known = [field.name for field in fields(TrainOptions) if field.name != "recipe"]
-    for option in changes:
-        if option not in known:
-            raise ValueError(f"unknown option {option!r} of a recipe; {nearest_names(option, known)}")
-    options = replace(RECIPES[name], **changes)  # type: ignore[arg-type]
+    hints = {option: hint for option, hint in get_type_hints(TrainOptions).items() if option != "recipe"}
+    values = {}
+    for option, value in changes.items():
+        if option not in hints:
+            raise ValueError(f"unknown option {option!r} of a recipe; {nearest_names(option, hints)}")
+        check_type(option, value, hints[option])
+        values[option] = float(value) if hints[option] is float else value  # type: ignore[arg-type]
+    options = replace(RECIPES[name], **values)  # type: ignore[arg-type]
     check_options(options)
     return options

@@ -24,6 +24,7 @@ class SceneSource:
         """``numbers``: the scenes of the library to show; default: all."""
         self.library, self.seed = library, seed
         self.numbers = range(len(library.frames)) if numbers is None else numbers
+        self.most_views = max(library.frames[number] for number in self.numbers)
         self._order = functools.lru_cache(maxsize=2)(self._draw_order)
 
     def batch(self, indices: Sequence[int], views: int, height: int, width: int, spread: float) -> TrueViews:
@@ -61,8 +62,7 @@ class SceneSource:
         turns = [order[(place + later) % len(order)] for later in range(len(order))]
         able = [number for number in turns if frames[number] >= views]
         if not able:
-            most = max(frames[number] for number in self.numbers)
-            raise ValueError(f"no scene has {views} frames; the most that one has is {most}")
+            raise ValueError(f"no scene has {views} frames; the most that one has is {self.most_views}")
         yield from able
 
     def _draw_order(self, epoch: int) -> tuple[int, ...]:

@@ -14,6 +14,10 @@ from anyview.types import TrueViews
 class Source(Protocol):
     """Scenes whose geometry is known, numbered without end; the same number is always the same scene."""
 
+    @property
+    def most_views(self) -> int | None:
+        """The most views that a scene has; None: as many as are asked for."""
+
     def batch(self, indices: Sequence[int], views: int, height: int, width: int, spread: float) -> TrueViews:
         """Return scenes, on any device, with one batch dimension.
 
@@ -110,6 +114,22 @@ def largest_batch(options: TrainOptions) -> int:
         for stage in options.stages
         for size in stage.sizes
     )
+
+
+def check_views(options: TrainOptions, source: Source, validation: Source | None) -> None:
+    """Refuse scenes of fewer views than some sample, or the validation, shows.
+
+    Raises:
+        ValueError: saying how many views are needed, and how many there are.
+    """
+    needed = max(most_views(options, stage, height, width) for stage in options.stages for height, width in stage.sizes)
+    hidden = 0 if options.gaussians is None else options.held_out
+    for what, scenes, views in (
+        ("training", source, needed),
+        ("validation", validation, max(options.validation_views) + hidden),
+    ):
+        if scenes is not None and scenes.most_views is not None and scenes.most_views < views:
+            raise ValueError(f"{what}: no scene has {views} frames; the most that one has is {scenes.most_views}")
 
 
 def check_budget(options: TrainOptions, processes: int = 1) -> None:

@@ -1,6 +1,8 @@
 """The network that a run begins with."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from anyview.model.backbone import POSITION_GRID
 from anyview.model.checkpoint import load, locate
+from anyview.model.config import NetworkConfig
 from anyview.model.heads import AnyViewHead
 from anyview.model.network import Network, build, initialize
 from anyview.training.config import TrainOptions
@@ -17,8 +20,11 @@ POSITION_STRENGTH = 0.5
 """About the deviation of what an untrained patch embedding makes of normalised pictures."""
 
 
-def starting_network(options: TrainOptions) -> Network:
+def starting_network(options: TrainOptions, say: Callable[[str], None] = lambda line: None) -> Network:
     """Load or make the network of a run; what no loss reaches is frozen: a Gaussian head, or all but that.
+
+    A Gaussian head that the recipe's network has not is left out; one that is to be trained goes on from its weights.
+    ``say`` is told either.
 
     Raises:
         ValueError: the weights cannot be loaded, are not those of the recipe's network, or not of an any-view network.
@@ -31,6 +37,12 @@ def starting_network(options: TrainOptions) -> Network:
             ease_start(network)
     else:
         network, _ = load(locate(options.start))
+        if isinstance(network, Network) and network.gaussian_head is not None:
+            if options.gaussians is not None:
+                say(f"{options.start} has a Gaussian head, which is trained further")
+            elif isinstance(options.network, NetworkConfig) and options.network.gaussians is None:
+                network.gaussian_head, network.config = None, replace(network.config, gaussians=None)
+                say(f"{options.start} has a Gaussian head, which the recipe {options.recipe} leaves out")
         if options.network is not None and network.config != options.network:
             raise ValueError(f"the weights of {options.start} are not those of the recipe {options.recipe}'s network")
     if not isinstance(network, Network) or not network.config.is_any_view:

@@ -6,7 +6,7 @@ The file holds whole tensors, so that a run can go on with another number of pro
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,11 @@ class TrainState:
     """Steps done."""
 
     @classmethod
-    def fresh(cls, options: TrainOptions, team: Team, objective: Objective) -> "TrainState":
-        """Begin a recipe's run."""
-        network = starting_network(options).to(team.device)
+    def fresh(
+        cls, options: TrainOptions, team: Team, objective: Objective, say: Callable[[str], None] = lambda line: None
+    ) -> "TrainState":
+        """Begin a recipe's run; ``say`` is told what becomes of a Gaussian head."""
+        network = starting_network(options, say).to(team.device)
         averaged = copy.deepcopy(network).requires_grad_(False)
         leaves_out = any(stage.dense_every > 1 for stage in options.stages)
         reader = distribute(objective.reader(network, averaged=False), team, options.sharding, leaves_out=leaves_out)

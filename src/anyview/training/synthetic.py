@@ -22,6 +22,10 @@ class SynthSource:
     """Size and number of views are the trainer's; `least_overlap` is that of views as far apart as can be."""
     device: str | torch.device = "cpu"
 
+    @property
+    def most_views(self) -> None:
+        """Scenes have as many as are asked for."""
+
     def batch(self, indices: Sequence[int], views: int, height: int, width: int, spread: float) -> TrueViews:
         """Render scenes (`training.samples.Source`)."""
         overlap = NEAREST_OVERLAP + spread * (self.options.least_overlap - NEAREST_OVERLAP)

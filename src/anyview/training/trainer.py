@@ -23,7 +23,7 @@ from anyview.training.folder import RunFolder
 from anyview.training.journal import Journal
 from anyview.training.objective import Objective, objective_of
 from anyview.training.optimizer import learning_rate, set_learning_rate, update_average
-from anyview.training.samples import Sample, Source, check_budget, draw_sample
+from anyview.training.samples import Sample, Source, check_budget, check_views, draw_sample
 from anyview.training.state import TrainState
 from anyview.training.validation import Evaluator, to_device
 from anyview.types import TrueViews
@@ -42,6 +42,7 @@ def train(
     *,
     validation: Source | None = None,
     evaluators: Sequence[Evaluator] = (),
+    data: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str | torch.device = "auto",
@@ -59,28 +60,31 @@ def train(
         folder: Where the run is kept.
         validation: Scenes that `source` never shows; None: no validation.
         evaluators: Score the network on the scenes of ``validation``.
+        data: Names what ``source`` shows; a run is not resumed with other data. None: nothing is kept or compared.
         resume: Go on with the run in ``folder``.
         overwrite: Remove the run in ``folder``.
         device: "auto" takes a GPU if there is one.
         say: Takes a line of progress now and then.
 
     Raises:
-        ValueError: the options make no sense; ``folder`` holds a run, or cannot be resumed with these options.
+        ValueError: the options make no sense, or scenes have too few views for them; ``folder`` holds a run, or cannot
+            be resumed with these options.
         NotFiniteError: the loss is not finite; the message names the scenes. The last checkpoint is from before.
     """
     check_options(options)
+    check_views(options, source, validation)
     run = RunFolder(Path(folder))
-    run.check(options, resume=resume, overwrite=overwrite)
+    run.check(options, data, resume=resume, overwrite=overwrite)
     with join_team(device) as team:
         check_budget(options, team.size)
         team.wait()
         if team.leads:
-            run.prepare(options, overwrite=overwrite)
+            run.prepare(options, data, overwrite=overwrite)
         team.wait()
         if run.model.exists():
             return "finished"
         objective = objective_of(options)
-        state = TrainState.fresh(options, team, objective)
+        state = TrainState.fresh(options, team, objective, say if team.leads else lambda line: None)
         latest = run.latest_checkpoint()
         if latest is not None:
             state.restore(latest)

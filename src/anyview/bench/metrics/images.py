@@ -1,7 +1,5 @@
 """Scores of rendered pictures (benchmark 3.1)."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,12 +9,6 @@ from anyview.render.lpips import open_lpips
 
 WINDOW, DEVIATION = 11, 1.5
 """Of SSIM's Gaussian window, in pixels."""
-
-
-def psnr(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:
-    """Compute the peak signal-to-noise ratio in dB over pixels and channels, 0 to 1; ∞ for equal pictures."""
-    error = (rendered.clamp(0, 1).double() - truth.clamp(0, 1).double()).square().mean().item()
-    return -10 * math.log10(error) if error > 0 else math.inf
 
 
 def ssim(rendered: Float[Tensor, "3 height width"], truth: Float[Tensor, "3 height width"]) -> float:

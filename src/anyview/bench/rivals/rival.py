@@ -26,6 +26,9 @@ class Question:
     cameras beside those ("compat", quirk 5)."""
     targets: Cameras | None = None
     """View synthesis: the cameras whose pictures are to be rendered, of the size of `pictures`."""
+    black_holes: bool = False
+    """View synthesis: leave black what no Gaussian shows ("compat"), instead of filling it from beside, as where
+    colours are warped."""
 
 
 @dataclass(frozen=True, kw_only=True)
