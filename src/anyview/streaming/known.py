@@ -42,10 +42,13 @@ class KnownPoses:
             return None
         said = hashlib.sha256(repr((sorted(self.by_index), sorted(self.by_name), list(self.times_s))).encode())
         said.update(repr(self.tolerance_s).encode())
-        by_index, by_name = ([known[key] for key in sorted(known)] for known in (self.by_index, self.by_name))
-        for pose in [*by_index, *by_name, *self.timed]:
+        for pose in self._poses():
             said.update(pose.double().numpy().tobytes())
         return said.hexdigest()[:16]
+
+    def _poses(self) -> list[Float[Tensor, "4 4"]]:
+        by_index = [self.by_index[index] for index in sorted(self.by_index)]
+        return [*by_index, *(self.by_name[name] for name in sorted(self.by_name)), *self.timed]
 
     def check_distances(self) -> None:
         """See that the world's origin is near enough for float32, in which windows hold cameras and points.
@@ -53,9 +56,7 @@ class KnownPoses:
         Raises:
             ValueError: a step from pose to pose is hardly more than the distance between two numbers.
         """
-        poses = [self.by_index[key] for key in sorted(self.by_index)]
-        poses += [self.by_name[key] for key in sorted(self.by_name)] + list(self.timed)
-        centers = camera_centers(torch.stack([pose.double() for pose in poses]))
+        centers = camera_centers(torch.stack([pose.double() for pose in self._poses()]))
         farthest = float(centers.norm(dim=-1).max())
         steps = (centers[1:] - centers[:-1]).norm(dim=-1)
         steps = steps[steps > 0]
