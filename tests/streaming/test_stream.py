@@ -412,6 +412,18 @@ def test_known_poses_that_match_nothing_are_refused(options, circling, tmp_path)
         stream(circling(3), tmp_path, options(), known_poses=late)
 
 
+def test_known_poses_too_far_for_single_precision_are_refused(circling, options):
+    """Northings: half a metre between two numbers, and steps of 1.3 m."""
+    truth = circling(20)
+    camera_to_world = rigid_inverse(truth.cameras.world_to_camera)
+    camera_to_world[:, 1, 3] += 5e6
+    far = KnownPoses(by_index=dict(enumerate(rigid_inverse(camera_to_world))))
+    with pytest.raises(
+        ValueError, match=r"up to 5e\+06 from the origin at steps of 1.32, .* no more than 0.6 apart; sub"
+    ):
+        stream(truth, truth.frames(), options(), known_poses=far)
+
+
 def test_known_poses_that_never_come_are_reported(circling, options):
     truth = circling(12)
     poses = KnownPoses(by_name={"another.png": torch.eye(4)})

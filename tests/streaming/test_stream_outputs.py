@@ -10,7 +10,7 @@ import torch
 from anyview.exporters.depth_png import read_depth_png
 from anyview.exporters.gaussians_ply import read_gaussians_ply
 from anyview.exporters.ply import read_ply
-from anyview.geometry.pose import camera_centers
+from anyview.geometry.pose import camera_centers, rigid_inverse
 from anyview.render.pixels import NOTE
 from anyview.streaming import KnownPoses, stream, write_outputs
 from anyview.streaming.cloud import VoxelCloud
@@ -50,7 +50,38 @@ def test_kitti_holds_a_row_for_every_frame(written, assert_close):
 
 def test_frames_passed_over_stand_where_the_last_kept_one_does():
     poses = torch.arange(3.0)[:, None, None] * torch.ones(4, 4)
-    assert every_position([1, 2, 5], poses)[:, 0, 0].tolist() == [0, 0, 1, 1, 1, 2]
+    assert every_position([1, 2, 5], poses, 8)[:, 0, 0].tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_kitti_goes_on_to_the_last_frame_of_a_source_that_stands_still(circling, options, tmp_path):
+    truth = circling(10)
+    frames = list(truth.frames())
+    for resume in (False, True):
+        with stream(truth, [*frames, *[frames[-1]] * 5], options(), folder=tmp_path, resume=resume) as run:
+            list(run)
+            poses = read_kitti(write_outputs(run, tmp_path, ["kitti"])["kitti"])
+        assert len(poses) == 15
+        assert torch.equal(poses[-1], poses[9])
+
+
+def test_a_cloud_far_from_the_origin_is_the_same_cloud(circling):
+    """By a million metres: counted from 0, no voxel of 2 cm would be within reach."""
+    truth = circling(2)
+    depth = box_depth(truth.cameras, 28, 42)
+    clouds = []
+    for shift in (0.0, 2.0**20):
+        camera_to_world = rigid_inverse(truth.cameras.world_to_camera)
+        camera_to_world[:, 0, 3] += shift
+        cameras = Cameras(rigid_inverse(camera_to_world), truth.cameras.intrinsics)
+        cloud = VoxelCloud(5000, voxel_size=0.02)
+        for view in range(2):
+            image = torch.zeros(28, 42, 3, dtype=torch.uint8)
+            cloud.add(image, depth[view].float(), torch.full((28, 42), 2.0), cameras[view])
+        clouds.append(cloud.points().positions)
+    assert len(clouds[0]) > 1000
+    assert abs(len(clouds[1]) - len(clouds[0])) <= 2  # a point on the border of two voxels
+    middle = clouds[1].double().mean(0) - clouds[0].double().mean(0)
+    assert torch.allclose(middle, torch.tensor([2.0**20, 0, 0]).double(), atol=0.1)
 
 
 def test_pycolmap_reads_the_cameras(written):

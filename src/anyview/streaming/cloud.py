@@ -12,7 +12,7 @@ from anyview.types import Cameras
 VOXELS_PER_DEPTH = 200
 """The first voxels' side is the typical depth of the first view divided by this."""
 BITS = 21
-"""Of each coordinate of a voxel; three of them make a key."""
+"""Of each coordinate of a voxel, counted from the first point; three of them make a key."""
 PENDING_POINTS = 400_000
 """Points that wait to be merged, since every merge sorts all voxels."""
 SURE_SHARE = 0.5
@@ -25,6 +25,8 @@ class VoxelCloud:
     def __init__(self, most_points: int, voxel_size: float | None = None) -> None:
         self.most_points = most_points
         self.voxel_size = voxel_size
+        self._origin: Float[np.ndarray, " 3"] | None = None
+        """The first point: coordinates far from 0, as those of maps are, leave voxels as many bits as others."""
         self._keys: Int64[np.ndarray, " voxels"] = np.empty(0, np.int64)
         self._sums: Float[np.ndarray, "voxels 7"] = np.empty((0, 7))
         """Weight, and weighted position and colour."""
@@ -43,7 +45,11 @@ class VoxelCloud:
             return
         if self.voxel_size is None:
             self.voxel_size = float(depth[chosen].median()) / VOXELS_PER_DEPTH
-        points = unproject_to_world(depth, Cameras(camera.world_to_camera.float(), camera.intrinsics.float()))[chosen]
+        double = Cameras(camera.world_to_camera.double(), camera.intrinsics.double())
+        points = unproject_to_world(depth.double(), double)[chosen]
+        if self._origin is None:
+            self._origin = points[0].numpy()
+        points = points - torch.from_numpy(self._origin)
         weight = (confidence[chosen] - 1).clamp(min=1e-3)
         rows = torch.cat([weight[:, None], weight[:, None] * points, weight[:, None] * image[chosen].float()], -1)
         self._pending.append(rows.double().numpy())
@@ -54,9 +60,10 @@ class VoxelCloud:
         """Return one point for each voxel, with the mean position and colour of what fell into it."""
         self._merge()
         weight = self._sums[:, :1]
+        origin = np.zeros(3) if self._origin is None else self._origin
         confidence = 1 + weight[:, 0]
         return PointCloud(
-            positions=torch.from_numpy(self._sums[:, 1:4] / weight).float(),
+            positions=torch.from_numpy(origin + self._sums[:, 1:4] / weight).float(),
             colors=torch.from_numpy((self._sums[:, 4:] / weight).round().clip(0, 255)).to(torch.uint8),
             confidence=torch.from_numpy(confidence).float(),
         )

@@ -15,6 +15,8 @@ from anyview.streaming.frames import StreamFrame
 
 TIME_TOLERANCE_S = 0.02
 """How far a pose's time may be from its frame's, as in the TUM benchmark."""
+ROUGHEST = 0.05
+"""Largest part of the usual step between known poses that float32 may round away."""
 LEAST_BASELINE = 0.01
 """Cameras nearer together than this part of the typical depth (root mean square) say nothing about scale."""
 
@@ -40,11 +42,30 @@ class KnownPoses:
             return None
         said = hashlib.sha256(repr((sorted(self.by_index), sorted(self.by_name), list(self.times_s))).encode())
         said.update(repr(self.tolerance_s).encode())
-        by_index = [self.by_index[index] for index in sorted(self.by_index)]
-        by_name = [self.by_name[name] for name in sorted(self.by_name)]
-        for pose in [*by_index, *by_name, *self.timed]:
+        for pose in self._poses():
             said.update(pose.double().numpy().tobytes())
         return said.hexdigest()[:16]
+
+    def _poses(self) -> list[Float[Tensor, "4 4"]]:
+        by_index = [self.by_index[index] for index in sorted(self.by_index)]
+        return [*by_index, *(self.by_name[name] for name in sorted(self.by_name)), *self.timed]
+
+    def check_distances(self) -> None:
+        """See that the world's origin is near enough for float32, in which windows hold cameras and points.
+
+        Raises:
+            ValueError: a step from pose to pose is hardly more than the distance between two numbers.
+        """
+        centers = camera_centers(torch.stack([pose.double() for pose in self._poses()]))
+        farthest = float(centers.norm(dim=-1).max())
+        steps = (centers[1:] - centers[:-1]).norm(dim=-1)
+        steps = steps[steps > 0]
+        if len(steps) and farthest * torch.finfo(torch.float32).eps > ROUGHEST * float(steps.median()):
+            raise ValueError(
+                f"known poses are up to {farthest:.6g} from the origin at steps of {float(steps.median()):.3g}, where "
+                f"single precision tells no more than {farthest * torch.finfo(torch.float32).eps:.2g} apart; "
+                "subtract a place near them from all"
+            )
 
     def find(self, frame: StreamFrame) -> Float[Tensor, "4 4"] | None:
         """Return the pose of a frame, if it is known."""

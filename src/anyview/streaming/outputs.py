@@ -84,7 +84,7 @@ def write_outputs(
             write_tum(written[name], rows.time_s.tolist(), cameras.world_to_camera)
         elif name == "kitti":
             written[name] = folder / "trajectory_kitti.txt"
-            write_kitti(written[name], every_position(rows.index.tolist(), cameras.world_to_camera))
+            write_kitti(written[name], every_position(rows.index.tolist(), cameras.world_to_camera, run.positions))
         elif name == "colmap":
             written[name] = folder / "colmap" / "sparse" / "0"
             write_colmap(written[name], rows.names, cameras, height, width)

@@ -128,6 +128,8 @@ def stream(
         raise ValueError(f"{model.name} is no network: intrinsics have no meaning for it")
     else:
         predictor = model
+    if known_poses:
+        known_poses.check_distances()
     if known_poses is not None and (expected := opened.expected()):
         known_poses.check_matches(expected)
     return Stream(predictor, opened, options, folder, resume=resume, known_poses=known_poses)
@@ -158,6 +160,8 @@ class Stream:
         self.store = StreamStore(path, None if limit is None else int(limit * GIB))
         self._report = StreamReport()
         self._cancelled = False
+        self.positions = 0
+        """Of the source until now, passed-over and unreadable frames included."""
         self._overlap: Overlap | None = None
         self._started = time.monotonic()
         self._kept_before = 0
@@ -263,6 +267,7 @@ class Stream:
                 frame = live_frame(last.index + 1 + frame.index, then, pixels)  # noqa: PLW2901
             elif last is not None and frame.index <= last.index:
                 continue
+            self.positions = frame.index + 1
             self._report = replace(self._report, frames_read=self._report.frames_read + 1)
             small = self._shrink(frame)
             now = thumbnail(small.picture.pixels)
@@ -396,6 +401,7 @@ class Stream:
                 loop_candidates=self._report.loop_candidates + record.candidates,
             )
         self._overlap = overlap_from_arrays(last)
+        self.positions = self._overlap.frames[-1].index + 1
         self._kept_before = self.scene.count_frames() + len(self._overlap.frames)
 
 

@@ -65,9 +65,11 @@ def read_kitti(path: Path) -> Float[Tensor, "frames 4 4"]:
     return rigid_inverse(homogeneous(_read_numbers(path, 12).view(-1, 3, 4)))
 
 
-def every_position(index: Sequence[int], poses: Float[Tensor, "frames 4 4"]) -> Float[Tensor, "positions 4 4"]:
-    """Give every position of a source up to its last frame a pose: passed-over ones stand where the one before did."""
-    latest = np.searchsorted(np.asarray(index), np.arange(index[-1] + 1), side="right") - 1
+def every_position(
+    index: Sequence[int], poses: Float[Tensor, "frames 4 4"], count: int
+) -> Float[Tensor, "positions 4 4"]:
+    """Give each of a source's ``count`` positions a pose: passed-over ones stand where the one before did."""
+    latest = np.searchsorted(np.asarray(index), np.arange(count), side="right") - 1
     return poses[torch.from_numpy(latest.clip(min=0))]
 
 
