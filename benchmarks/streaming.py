@@ -203,7 +203,8 @@ def summarize(rooms: dict[int, dict[str, dict[str, float]]]) -> dict[str, dict[s
             values = np.array([room[variant][score] for room in rooms.values()])
             worse = values - np.array([room["all"][score] for room in rooms.values()])
             error = worse.std(ddof=1) / len(rooms) ** 0.5 if len(rooms) > 1 else None
-            summary[variant] |= {score: values.mean(), f"{score}_worse": worse.mean(), f"{score}_worse_error": error}
+            numbers = {score: values.mean(), f"{score}_worse": worse.mean(), f"{score}_worse_error": error}
+            summary[variant] |= {name: None if value is None else float(value) for name, value in numbers.items()}
         say(f"mean, {variant}: {summary[variant]}")
     return summary
 
