@@ -107,6 +107,7 @@ class Stream:
         """Of the source until now, passed-over and unreadable frames included."""
         self._overlap: Overlap | None = None
         self._started = time.monotonic()
+        self._ended: float | None = None
         self._kept_before = 0
         done = self.store.open(self._describe(), resume=resume)
         if done:
@@ -134,7 +135,7 @@ class Stream:
             loops_found=len(self.scene.loops),
             loops_believed=sum(weight > 0.5 for weight in self.scene.loop_weights),
             anchors=len(self.scene.anchors),
-            seconds=time.monotonic() - self._started,
+            seconds=(time.monotonic() if self._ended is None else self._ended) - self._started,
             memory_bytes=peak_memory(),
             gpu_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
             disk_bytes=self.store.disk_bytes,
@@ -194,6 +195,7 @@ class Stream:
             elif not self._cancelled:
                 raise ValueError(f"{self.source.description} gave no frame that can be read")
         finally:
+            self._ended = time.monotonic()
             if self.known_poses and not self.scene.anchors:
                 self.faults.add("known poses", "none of them belongs to a frame that came")
 
