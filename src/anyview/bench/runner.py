@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyview.bench.datasets.catalog import open_benchmark
+from anyview.bench.datasets.published_set import PublishedSet
 from anyview.bench.datasets.scene import BenchScene, Reader
 from anyview.bench.options import PASS_OF, BenchOptions, Task
 from anyview.bench.predicting import predict_scene
@@ -53,6 +54,8 @@ def find_work(data: Sequence[str], task: Task, options: BenchOptions) -> list[Wo
             if (options.scenes and name not in options.scenes) or not _counts(dataset, reader, name, task, options):
                 continue
             scene = reader.load(name)
+            if task != "pose" and isinstance(reader, PublishedSet):
+                reader.check_geometry(scene)
             if task == "depth":
                 scene = cut_scene(scene, options.depth_protocol)
             elif task == "view_syn":
