@@ -100,6 +100,25 @@ def test_best_means_smaller_for_distances():
     assert [row[3].text for row in table.rows if row[1].text == "overall"] == ["0.2000", "0.3000"]
 
 
+def test_no_best_is_marked_among_means_over_different_scenes():
+    """A model that fails at the hard scenes must not win by that."""
+    whole = [outcome("eth3d", "courtyard", 0.6), outcome("eth3d", "pipes", 0.2), outcome("7scenes", "chess", 0.5)]
+    failed = [outcome("eth3d", "courtyard", 0.6), outcome("eth3d", "pipes", 0.0, reason="lost"), whole[2]]
+    fewer = [whole[0], replace(whole[2], metrics={"auc30": 0.7, "auc03": 0.1})]
+    said = "no best marked where not all rows are over the same scenes: eth3d"
+    for other in (failed, fewer):
+        (table,) = comparison([Run("whole", "sane", tuple(whole)), Run("other", "sane", tuple(other))])
+        assert said in table.notes
+        assert not any(row[place].best for row in table.rows for place in (2, 3)), table.columns
+        assert any(row[4].best for row in table.rows)
+    better = [replace(o, metrics={name: value + 0.1 for name, value in o.metrics.items()}) for o in whole]
+    (table,) = comparison([Run("whole", "sane", tuple(whole)), Run("better", "sane", tuple(better))])
+    assert said not in table.notes
+    assert [row[0].text for row in table.rows if row[3].best] == ["better", "better"]
+    (table,) = comparison([Run("failed", "sane", tuple(failed))], published=True)
+    assert said in table.notes
+
+
 def test_published_rows_are_comparable():
     giant = next(row for row in ROWS if row.model == "DA3-Giant" and row.task == "recon_posed")
     assert np.mean([giant.metrics[name]["fscore"] for name in ("hiroom", "eth3d", "7scenes", "scannetpp")]) == (
@@ -131,7 +150,10 @@ def test_tables_are_read_back():
     markdown = render(tables, "markdown").splitlines()
     rows = [line.replace("\\|", "") for line in markdown if line.startswith(("| ours", "| colmap", "| model"))]
     assert {row.count("|") for row in rows} == {9}
-    assert "**0.8500**" in render(tables, "markdown")
+    assert "**0.8500**" not in render(tables, "markdown")  # over the two scenes that the other did not fail at
+    _, colmap = runs()
+    better = Run("better", "sane", tuple(replace(o, metrics={"auc30": 0.95, "auc03": 0.1}) for o in colmap.outcomes))
+    assert "**0.9500**" in render(comparison([colmap, better]), "markdown")
     latex = render(tables, "latex")
     assert r"no idea | at\_all" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(tables)
