@@ -337,6 +337,28 @@ def test_an_empty_surface_fails_in_sane_and_is_random_points_in_compat(rooms, tm
             assert np.isfinite(outcome.metrics["acc"])
 
 
+def test_a_scan_that_nothing_was_found_of_fails_in_sane_and_has_no_mean_in_compat(fake_data, tmp_path):
+    """A mean over no points would otherwise be the mean of all scans, and the scan would count as scored."""
+    for protocol in ("sane", "compat"):
+        options = BenchOptions(protocol=protocol)
+        work = find_work([f"dtu:{fake_data('dtu')}"], "recon_posed", options)
+        model = Empty([work[0].scene], fake_sets.sphere_depth, (21, 28), compat=protocol == "compat")
+        (outcome,) = run(work, model, options, RunFolder(tmp_path / protocol))
+        if protocol == "sane":
+            assert outcome.reason == "no predicted point lies near the truth"
+        else:
+            assert outcome.reason is None
+            assert np.isnan(outcome.metrics["overall"])
+
+
+def test_one_view_has_no_pose_to_compare(rooms, tmp_path):
+    options = BenchOptions(scenes=("room0",), max_frames=1)
+    (outcome,), _ = start(rooms, "pose", tmp_path / "sane", options)
+    assert outcome.reason == "poses are compared in pairs: expected at least 2 views, got 1"
+    (outcome,), _ = start(rooms, "pose", tmp_path / "compat", replace(options, protocol="compat"))
+    assert np.isnan(outcome.metrics["auc30"])
+
+
 @pytest.mark.usefixtures("few_samples")
 def test_depth_that_is_none_does_not_disturb(rooms, tmp_path):
     pytest.importorskip("open3d")
