@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anyview.bench.plots import draw_bars, draw_curves, nice_ticks, worst_first, write_plots
+from anyview.bench.plots import draw_bars, draw_curves, draw_worst, nice_ticks, worst_first, write_plots
 from anyview.bench.published import ROWS, published_rows
 from anyview.bench.results import Outcome
 from anyview.bench.tables import Run, comparison, render, scenes, side_by_side
@@ -221,6 +221,18 @@ def test_worst_scenes_are_shown_as_their_own_run_saw_them(tmp_path):
     write_plots(runs(), tmp_path, lambda number, scene: asked.append((number, scene.task, scene.scene)))
     assert (0, "pose", "pipes") in asked
     assert {entry for entry in asked if entry[0] == 1} == {(1, "pose", "courtyard"), (1, "pose", "relief")}
+
+
+def test_one_worst_scene_fills_its_frame_below_a_whole_title():
+    title = "da3-nano, worst scenes first: Geometry, predicted cameras, scannetpp"
+    image = draw_worst(title, [("a", "fscore 0.1000", np.zeros((16, 32, 3), np.uint8))])
+    pixels = np.asarray(image)
+    dark = (pixels < 40).all(-1)
+    assert dark[44:244].sum(0).astype(bool).sum() == pytest.approx(320, abs=3)  # a picture of 32 pixels, enlarged
+    written = np.nonzero((pixels[:40] < 128).any((0, 2)))[0]
+    assert written[0] < 20
+    assert 450 < written[-1] < image.width - 16
+    assert len(np.nonzero((np.asarray(draw_worst(3 * title, [("a", "b", None)]))[:40, -14:] < 128))[0]) == 0
 
 
 def test_what_all_scenes_have_in_common_is_said_once():
