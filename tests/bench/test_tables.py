@@ -232,7 +232,7 @@ def test_one_worst_scene_fills_its_frame_below_a_whole_title():
     written = np.nonzero((pixels[:40] < 128).any((0, 2)))[0]
     assert written[0] < 20
     assert 450 < written[-1] < image.width - 16
-    assert len(np.nonzero((np.asarray(draw_worst(3 * title, [("a", "b", None)]))[:40, -14:] < 128))[0]) == 0
+    assert len(np.nonzero(np.asarray(draw_worst(3 * title, [("a", "b", None)]))[:40, -14:] < 128)[0]) == 0
 
 
 def test_what_all_scenes_have_in_common_is_said_once():
