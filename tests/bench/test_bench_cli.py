@@ -49,7 +49,8 @@ def test_published_layouts_run_with_the_bundled_model(dataset, fake_data, tmp_pa
     pytest.importorskip("open3d")
     monkeypatch.setattr("anyview.bench.geometry.available_memory", lambda _: 2**27)
     frames = 0 if dataset == "dtu" else 3
-    too_large = "far larger than the scene|the surface is empty"  # farther than ScanNet++ is fused
+    # Farther than ScanNet++ is fused, or than DTU's scans know the surface.
+    too_large = "far larger than the scene|the surface is empty|no predicted point lies near the truth"
     for task in ("pose", "recon_unposed", "recon_posed")[: 1 if dataset == "dtu64" else 3]:
         code, output, errors = bench(
             *(task, "--data", f"{dataset}:{fake_data(dataset)}", "-m", "da3-nano", "--offline", "-o", tmp_path / "run"),

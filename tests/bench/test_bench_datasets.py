@@ -169,6 +169,36 @@ def test_missing_data_is_said_with_the_layout(name, removed, message, fake_data,
     assert "\n" not in str(refusal.value)
 
 
+UNMASKED = [
+    # data set, what says where depth counts
+    ("eth3d", "courtyard/ground_truth_depth"),
+    ("eth3d", "courtyard/masks_for_images/dslr_images/DSC_0288.png"),
+    ("7scenes", "7Scenes/chess/seq-01/frame-000002.depth.png"),
+    ("scannetpp", "09c1414f1b/merge_dslr_iphone/render_depth"),
+    ("hiroom", "data/aa/bb/cc/depth/0003.png"),
+]
+
+
+@pytest.mark.parametrize(("name", "removed"), UNMASKED, ids=[f"{n}-{Path(r).name}" for n, r in UNMASKED])
+def test_geometry_is_refused_without_the_files_that_say_where_it_counts(name, removed, fake_data, tmp_path):
+    """Poses need none of them, and the published evaluator goes on without (Q16)."""
+    root = copy_of(fake_data, name, tmp_path)
+    path = root / removed
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    data = [f"{name}:{root}"]
+    with pytest.raises(ValueError, match=r"is missing.*; expected ") as refusal:
+        find_work(data, "recon_posed", BenchOptions())
+    assert "\n" not in str(refusal.value)
+    assert len(find_work(data, "pose", BenchOptions())) == 1
+    assert len(find_work(data, "recon_posed", BenchOptions(protocol="compat"))) == 1
+
+
+def test_scenes_that_are_not_there_are_counted(fake_data):
+    """A mean over one scene must not look like one over all."""
+    assert "1 of the 11 published scenes" in loaded("eth3d", fake_data("eth3d", "sane")).notes
+    assert loaded("hiroom", fake_data("hiroom")).notes == ()
+
+
 BROKEN_SINGLE = [
     # data set, what is removed, part of the refusal
     ("kitti", "2011_09_26/2011_09_26_drive_0002_sync/image_02", "0000000000.png is missing, of which there is depth;"),

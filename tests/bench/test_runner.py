@@ -211,8 +211,63 @@ def test_results_of_other_frames_are_not_scored(rooms, tmp_path):
     file = tmp_path / "rooms" / "room0" / "scene.json"
     document = json.loads(file.read_text())
     file.write_text(json.dumps(document | {"frames": document["frames"][:3]}))
-    outcomes, _ = start(rooms, "pose", tmp_path / "run", BenchOptions(recompute="scores"))
-    assert "is for other frames than the 3 that room0 has now" in by_scene(outcomes)["room0"].reason
+    for recompute in ("nothing", "scores"):
+        with pytest.raises(ValueError, match="is for other frames than the 3 that room0 has now; give another"):
+            start(rooms, "pose", tmp_path / "run", BenchOptions(recompute=recompute))
+    outcomes, model = start(rooms, "pose", tmp_path / "run", BenchOptions(recompute="everything"))
+    assert model.asked == ROOMS
+    assert by_scene(outcomes)["room0"].frames == 3
+
+
+def test_results_of_other_cameras_are_not_scored(rooms, tmp_path):
+    """Frames of the same names, as those of a synthetic split at another resolution."""
+    start(rooms, "pose", tmp_path / "run")
+    file = tmp_path / "rooms" / "room1" / "scene.json"
+    document = json.loads(file.read_text())
+    document["frames"][2]["w2c"][0][3] += 0.01
+    file.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"gt_meta\.npz is for other extrinsics than room1 has now"):
+        start(rooms, "pose", tmp_path / "run")
+    run_bench("pose", ["synth:test/1/3/56"], "constant", tmp_path / "synth", BenchOptions())
+    with pytest.raises(ValueError, match="is for other intrinsics than test-0000 has now; give another output folder"):
+        run_bench("pose", ["synth:test/1/3/70"], "constant", tmp_path / "synth", BenchOptions())
+
+
+@pytest.mark.parametrize("broken", ['{"a": 1}', '{"dataset": "scene_js', "[]"])
+def test_corrupt_scores_are_refused_unless_asked(broken, rooms, tmp_path):
+    before, _ = start(rooms, "pose", tmp_path / "run")
+    score = RunFolder(tmp_path / "run").score("scene_json", "room1", "pose")
+    score.write_text(broken)
+    with pytest.raises(ValueError, match=r"room1\.json is corrupt.*; --recompute corrupt scores the scene again"):
+        start(rooms, "pose", tmp_path / "run")
+    with pytest.raises(ValueError, match=r"room1\.json is corrupt"):
+        read_run(tmp_path / "run")
+    after, model = start(rooms, "pose", tmp_path / "run", BenchOptions(recompute="corrupt"))
+    assert model.asked == 0
+    assert [outcome.metrics for outcome in after] == [outcome.metrics for outcome in before]
+
+
+def test_a_corrupt_record_is_refused_unless_asked(rooms, tmp_path):
+    start(rooms, "pose", tmp_path / "run")
+    scene = find_work([rooms], "pose", BenchOptions())[0].scene
+    (RunFolder(tmp_path / "run").exports(scene, "unposed").parent / "record.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"record\.json is corrupt .*; --recompute corrupt predicts the scene again"):
+        start(rooms, "pose", tmp_path / "run")
+    outcomes, model = start(rooms, "pose", tmp_path / "run", BenchOptions(recompute="corrupt"))
+    assert model.asked == 1
+    assert by_scene(outcomes)["room0"].seconds > 0
+
+
+def test_scores_that_are_being_written_do_not_count(rooms, tmp_path):
+    """Half files lie in hidden folders, also those of a run that was killed."""
+    start(rooms, "pose", tmp_path / "run")
+    score = RunFolder(tmp_path / "run").score("scene_json", "room1", "pose")
+    for name, content in ((".room1-x1", score.read_text()), (".room1-x2", '{"dataset": "sc')):
+        (score.parent / name).mkdir()
+        (score.parent / name / "room1.json").write_text(content)
+    outcomes, _ = start(rooms, "pose", tmp_path / "run")
+    assert len(outcomes) == ROOMS
+    assert [outcome.scene for outcome in read_run(tmp_path / "run").outcomes] == ["room0", "room1", "room2"]
 
 
 def test_shards_share_the_scenes(rooms, tmp_path):
@@ -280,6 +335,28 @@ def test_an_empty_surface_fails_in_sane_and_is_random_points_in_compat(rooms, tm
         else:
             assert outcome.reason is None  # Q20
             assert np.isfinite(outcome.metrics["acc"])
+
+
+def test_a_scan_that_nothing_was_found_of_fails_in_sane_and_has_no_mean_in_compat(fake_data, tmp_path):
+    """A mean over no points would otherwise be the mean of all scans, and the scan would count as scored."""
+    for protocol in ("sane", "compat"):
+        options = BenchOptions(protocol=protocol)
+        work = find_work([f"dtu:{fake_data('dtu')}"], "recon_posed", options)
+        model = Empty([work[0].scene], fake_sets.sphere_depth, (21, 28), compat=protocol == "compat")
+        (outcome,) = run(work, model, options, RunFolder(tmp_path / protocol))
+        if protocol == "sane":
+            assert outcome.reason == "no predicted point lies near the truth"
+        else:
+            assert outcome.reason is None
+            assert np.isnan(outcome.metrics["overall"])
+
+
+def test_one_view_has_no_pose_to_compare(rooms, tmp_path):
+    options = BenchOptions(scenes=("room0",), max_frames=1)
+    (outcome,), _ = start(rooms, "pose", tmp_path / "sane", options)
+    assert outcome.reason == "poses are compared in pairs: expected at least 2 views, got 1"
+    (outcome,), _ = start(rooms, "pose", tmp_path / "compat", replace(options, protocol="compat"))
+    assert np.isnan(outcome.metrics["auc30"])
 
 
 @pytest.mark.usefixtures("few_samples")

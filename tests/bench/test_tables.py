@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anyview.bench.plots import draw_bars, draw_curves, nice_ticks, worst_first, write_plots
+from anyview.bench.plots import draw_bars, draw_curves, draw_worst, nice_ticks, worst_first, write_plots
 from anyview.bench.published import ROWS, published_rows
 from anyview.bench.results import Outcome
 from anyview.bench.tables import Run, comparison, render, scenes, side_by_side
@@ -100,6 +100,25 @@ def test_best_means_smaller_for_distances():
     assert [row[3].text for row in table.rows if row[1].text == "overall"] == ["0.2000", "0.3000"]
 
 
+def test_no_best_is_marked_among_means_over_different_scenes():
+    """A model that fails at the hard scenes must not win by that."""
+    whole = [outcome("eth3d", "courtyard", 0.6), outcome("eth3d", "pipes", 0.2), outcome("7scenes", "chess", 0.5)]
+    failed = [outcome("eth3d", "courtyard", 0.6), outcome("eth3d", "pipes", 0.0, reason="lost"), whole[2]]
+    fewer = [whole[0], replace(whole[2], metrics={"auc30": 0.7, "auc03": 0.1})]
+    said = "no best marked where not all rows are over the same scenes: eth3d"
+    for other in (failed, fewer):
+        (table,) = comparison([Run("whole", "sane", tuple(whole)), Run("other", "sane", tuple(other))])
+        assert said in table.notes
+        assert not any(row[place].best for row in table.rows for place in (2, 3)), table.columns
+        assert any(row[4].best for row in table.rows)
+    better = [replace(o, metrics={name: value + 0.1 for name, value in o.metrics.items()}) for o in whole]
+    (table,) = comparison([Run("whole", "sane", tuple(whole)), Run("better", "sane", tuple(better))])
+    assert said not in table.notes
+    assert [row[0].text for row in table.rows if row[3].best] == ["better", "better"]
+    (table,) = comparison([Run("failed", "sane", tuple(failed))], published=True)
+    assert said in table.notes
+
+
 def test_published_rows_are_comparable():
     giant = next(row for row in ROWS if row.model == "DA3-Giant" and row.task == "recon_posed")
     assert np.mean([giant.metrics[name]["fscore"] for name in ("hiroom", "eth3d", "7scenes", "scannetpp")]) == (
@@ -131,7 +150,10 @@ def test_tables_are_read_back():
     markdown = render(tables, "markdown").splitlines()
     rows = [line.replace("\\|", "") for line in markdown if line.startswith(("| ours", "| colmap", "| model"))]
     assert {row.count("|") for row in rows} == {9}
-    assert "**0.8500**" in render(tables, "markdown")
+    assert "**0.8500**" not in render(tables, "markdown")  # over the two scenes that the other did not fail at
+    _, colmap = runs()
+    better = Run("better", "sane", tuple(replace(o, metrics={"auc30": 0.95, "auc03": 0.1}) for o in colmap.outcomes))
+    assert "**0.9500**" in render(comparison([colmap, better]), "markdown")
     latex = render(tables, "latex")
     assert r"no idea | at\_all" in latex
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == len(tables)
@@ -199,6 +221,18 @@ def test_worst_scenes_are_shown_as_their_own_run_saw_them(tmp_path):
     write_plots(runs(), tmp_path, lambda number, scene: asked.append((number, scene.task, scene.scene)))
     assert (0, "pose", "pipes") in asked
     assert {entry for entry in asked if entry[0] == 1} == {(1, "pose", "courtyard"), (1, "pose", "relief")}
+
+
+def test_one_worst_scene_fills_its_frame_below_a_whole_title():
+    title = "da3-nano, worst scenes first: Geometry, predicted cameras, scannetpp"
+    image = draw_worst(title, [("a", "fscore 0.1000", np.zeros((16, 32, 3), np.uint8))])
+    pixels = np.asarray(image)
+    dark = (pixels < 40).all(-1)
+    assert dark[44:244].sum(0).astype(bool).sum() == pytest.approx(320, abs=3)  # a picture of 32 pixels, enlarged
+    written = np.nonzero((pixels[:40] < 128).any((0, 2)))[0]
+    assert written[0] < 20
+    assert 450 < written[-1] < image.width - 16
+    assert len(np.nonzero(np.asarray(draw_worst(3 * title, [("a", "b", None)]))[:40, -14:] < 128)[0]) == 0
 
 
 def test_what_all_scenes_have_in_common_is_said_once():

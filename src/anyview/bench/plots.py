@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from anyview.bench.results import Outcome
 from anyview.bench.tables import HEADLINES, LOWER_IS_BETTER, MAIN, TITLES, Run
@@ -74,8 +74,7 @@ class Canvas:
 
     def paste(self, left: int, top: int, pixels: UInt8[np.ndarray, "height width 3"], width: int, height: int) -> None:
         """Put a picture into a rectangle, whole and centred."""
-        picture = Image.fromarray(pixels)
-        picture.thumbnail((FINER * width, FINER * height))
+        picture = ImageOps.contain(Image.fromarray(pixels), (FINER * width, FINER * height))
         x = FINER * left + (FINER * width - picture.width) // 2
         y = FINER * top + (FINER * height - picture.height) // 2
         self._image.paste(picture, (x, y))
@@ -162,8 +161,8 @@ def draw_worst(
     columns = min(3, max(1, len(entries)))
     width, height = THUMBNAIL
     rows = math.ceil(len(entries) / columns)
-    canvas = Canvas(16 + columns * (width + 16), TOP + rows * (height + 56) + 8)
-    canvas.text(16, TOP / 2, title, 16)
+    canvas = Canvas(max(WIDTH, 16 + columns * (width + 16)), TOP + rows * (height + 56) + 8)
+    canvas.text(16, TOP / 2, canvas.shortened(title, canvas.size[0] - 32, 16), 16)
     for number, (name, score, pixels) in enumerate(entries):
         left = 16 + (number % columns) * (width + 16)
         top = TOP + (number // columns) * (height + 56)

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -35,6 +35,7 @@ SPLIT_VERSION = 1
 """Of the rules by which `synthesis.split_views` chooses pictures."""
 SIDECAR, NAMES = "gt_meta.npz", "image_files"
 PLACEMENT_COLUMNS = ("input_height", "input_width", "scale_x", "scale_y", "offset_x", "offset_y")
+_Kind = TypeVar("_Kind")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError)
 
 
@@ -192,7 +193,7 @@ class RunFolder:
     def read_record(self, scene: BenchScene, part: Pass) -> Record | None:
         """Read what a scene's prediction took; None for results that were brought here."""
         file = self.exports(scene, part).parent / "record.json"
-        return Record(**read_json(file)) if file.is_file() else None
+        return _read_as(Record, file) if file.is_file() else None
 
     def check(self, scene: BenchScene, part: Pass) -> str | None:
         """Say what is wrong with the files of an answer that is there; None: nothing."""
@@ -202,8 +203,34 @@ class RunFolder:
                     self._stored_names(file)
                 elif file.is_file():
                     read_arrays(file)
+                self.read_record(scene, part)
             except ValueError as error:
                 return str(error)
+        return None
+
+    def check_score(self, scene: BenchScene, task: Task) -> str | None:
+        """Say what is wrong with the file of a scene's scores, if it is there; None: nothing."""
+        try:
+            self.read_outcome(scene.dataset, scene.name, task)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def check_data(self, scene: BenchScene, part: Pass) -> str | None:
+        """Say if the answer that is there is for other frames or other true cameras than the scene's; None: it is not.
+
+        Adopted results are compared when they are scored: their sidecars have names of their own.
+        """
+        file = self.exports(scene, part) / SIDECAR
+        if self.adopt or not file.is_file():
+            return None
+        stored, ours = read_arrays(file), truth_arrays(scene)
+        if stored[NAMES].tolist() != ours[NAMES].tolist():
+            return f"{file} is for other frames than the {len(scene)} that {scene.name} has now"
+        for name in ("extrinsics", "intrinsics"):
+            before, now = stored.get(name), ours.get(name)
+            if before is not None and now is not None and not _same(before, now):
+                return f"{file} is for other {name} than {scene.name} has now"
         return None
 
     def write_outcome(self, outcome: Outcome) -> None:
@@ -215,12 +242,20 @@ class RunFolder:
         file = self.score(dataset, scene, task)
         if not file.is_file():
             return None
-        outcome = Outcome(**read_json(file))
+        outcome = _read_as(Outcome, file)
         return outcome if outcome.reason is None else None
 
     def outcomes(self) -> list[Outcome]:
         """Read the scores of all scenes, also of those that failed."""
-        return [Outcome(**read_json(file)) for file in sorted(self.path.glob("scores/**/*.json"))]
+        scores = self.path / "scores"
+        # Hidden folders hold what another process is writing, or was when it was killed.
+        files = [file for file in scores.rglob("*.json") if not _is_hidden(file.relative_to(scores))]
+        return [_read_as(Outcome, file) for file in sorted(files)]
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether any part of a relative path begins with a point."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def names_of(scene: BenchScene) -> tuple[str, ...]:
@@ -341,6 +376,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError(f"{path} is corrupt: it holds no object")
     return document
+
+
+def _read_as(kind: type[_Kind], path: Path) -> _Kind:
+    """Read a document whose entries are the fields of a class.
+
+    Raises:
+        ValueError: it is corrupt.
+    """
+    try:
+        return kind(**read_json(path))
+    except TypeError as error:  # fields are missing, or others are there
+        raise ValueError(f"{path} is corrupt ({error})") from error
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether cameras are the same but for rounding."""
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4 * max(1e-6, np.abs(one).max()))
 
 
 def _short(value: object) -> str:

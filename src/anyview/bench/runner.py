@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyview.bench.datasets.catalog import open_benchmark
+from anyview.bench.datasets.published_set import PublishedSet
 from anyview.bench.datasets.scene import BenchScene, Reader
 from anyview.bench.options import PASS_OF, BenchOptions, Task
 from anyview.bench.predicting import predict_scene
@@ -53,6 +54,8 @@ def find_work(data: Sequence[str], task: Task, options: BenchOptions) -> list[Wo
             if (options.scenes and name not in options.scenes) or not _counts(dataset, reader, name, task, options):
                 continue
             scene = reader.load(name)
+            if task != "pose" and isinstance(reader, PublishedSet):
+                reader.check_geometry(scene)
             if task == "depth":
                 scene = cut_scene(scene, options.depth_protocol)
             elif task == "view_syn":
@@ -109,6 +112,9 @@ def run(
     corrupt = _corrupt(mine, folder)
     if corrupt and options.recompute not in ("corrupt", "everything"):
         raise ValueError(f"{next(iter(corrupt.values()))}; --recompute corrupt predicts the scene again")
+    if options.recompute != "everything":
+        _refuse_other_data([item for number, item in enumerate(mine) if number not in corrupt], folder)
+    _clear_corrupt_scores(mine, options, folder)
     failed: dict[int, str] = {}
     for number, item in enumerate(mine):
         progress("predicting", number, len(mine))
@@ -145,6 +151,23 @@ def check_packages(task: Task) -> None:
 def _corrupt(work: Sequence[Work], folder: RunFolder) -> dict[int, str]:
     wrong = {number: folder.check(item.scene, PASS_OF[item.task]) for number, item in enumerate(work)}
     return {number: reason for number, reason in wrong.items() if reason is not None}
+
+
+def _refuse_other_data(work: Sequence[Work], folder: RunFolder) -> None:
+    for item in work:
+        reason = folder.check_data(item.scene, PASS_OF[item.task])
+        if reason is not None:
+            raise ValueError(f"{reason}; give another output folder, or --recompute everything")
+
+
+def _clear_corrupt_scores(work: Sequence[Work], options: BenchOptions, folder: RunFolder) -> None:
+    for item in work:
+        reason = folder.check_score(item.scene, item.task)
+        if reason is None:
+            continue
+        if options.recompute == "nothing":
+            raise ValueError(f"{reason}; --recompute corrupt scores the scene again")
+        folder.score(item.scene.dataset, item.scene.name, item.task).unlink()
 
 
 def _score(item: Work, options: BenchOptions, folder: RunFolder, failure: str | None) -> Outcome:

@@ -52,12 +52,14 @@ def _score_geometry(
     else:
         points = geometry.fuse_surface(scene, stored, posed, protocol)
     write_points(folder.cloud(scene, PASS_OF[task]), points)
+    curves: dict[str, list[float]] = {}
     if isinstance(scene.truth, DtuTruth):
-        return replace(outcome, metrics=geometry.score_dtu_points(scene, points, protocol))
-    assert scene.read_recipe is not None
-    truth = geometry.read_truth(scene, protocol)
-    metrics, curves = geometry.score_points(points, truth, scene.read_recipe())
-    if protocol == "sane" and math.isinf(metrics["overall"]):
+        metrics = geometry.score_dtu_points(scene, points, protocol)
+    else:
+        assert scene.read_recipe is not None
+        truth = geometry.read_truth(scene, protocol)
+        metrics, curves = geometry.score_points(points, truth, scene.read_recipe())
+    if protocol == "sane" and not math.isfinite(metrics["overall"]):
         raise ValueError("no predicted point lies near the truth")
     return replace(outcome, metrics=metrics, curves=curves)
 
@@ -69,6 +71,8 @@ def _pose_metrics(
         raise ValueError("the results hold no poses")
     predicted, truth = torch.from_numpy(stored.world_to_camera), torch.from_numpy(scene.world_to_camera())
     placed = predicted.isfinite().all(-1).all(-1)
+    if protocol == "sane" and len(truth) < 2:
+        raise ValueError("poses are compared in pairs: expected at least 2 views, got 1")
     scores = score_poses(predicted, truth, protocol)
     metrics = {f"auc{limit:02d}": scores.auc[limit] for limit in (30, 15, 5, 3)}
     notes = []

@@ -124,7 +124,8 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
         there.discard("dtu")
     datasets = [*(name for name in ORDER if name in there), *sorted(there - set(ORDER))]
     columns = ("model", "metric", "Avg", *datasets, "scenes", "s/scene", "peak GiB")
-    rows, notes = [], []
+    unlike = [name for name in datasets if not _comparable([run for run in means if means[run]], task, name)]
+    rows, notes, averages_complete = [], [], True
     for run, of_run in means.items():
         if not of_run:
             continue
@@ -136,6 +137,7 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
             if metric in OPTIONAL and not any(metric in mean.metrics for mean in by_set.values()):
                 continue
             average, complete = _average(task, metric, {name: mean.metrics for name, mean in by_set.items()})
+            averages_complete &= complete
             if not (math.isnan(average) or complete):
                 notes.append("* an average over some of the benchmark's data sets only")
             cells = [Cell(run.name), Cell(metric), _number(average, "" if complete else "*")]
@@ -153,6 +155,7 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
                 values = {name: row.metrics.get(name, {}) for name in datasets}
                 if any(metric in of_set for of_set in values.values()):
                     average, complete = _average(task, metric, values)
+                    averages_complete &= complete
                     cells = [
                         Cell(f"{row.model} [{row.source}]"),
                         Cell(metric),
@@ -160,8 +163,24 @@ def _compare(task: Task, means: Mapping[Run, Sequence[Mean]], published: bool, p
                     ]
                     cells += [_number(values[name].get(metric, math.nan)) for name in datasets]
                     rows.append((*cells, Cell("–"), Cell("–"), Cell("–")))
+    if unlike and len(rows) > len(HEADLINES[task]):
+        notes.append(f"no best marked where not all rows are over the same scenes: {', '.join(unlike)}")
+    marked = [place for place, name in enumerate(datasets, 3) if name not in unlike]
+    if averages_complete and not unlike:
+        marked.insert(0, 2)
     title = f"{TITLES[task]} ({protocol})"
-    return Table(title, columns, _mark_best(rows, range(2, 3 + len(datasets))), tuple(dict.fromkeys(notes)))
+    return Table(title, columns, _mark_best(rows, marked), tuple(dict.fromkeys(notes)))
+
+
+def _comparable(runs: Sequence[Run], task: Task, dataset: str) -> bool:
+    """Whether all runs that have a data set, or part of one, scored the same scenes of it, and none of these failed."""
+    members = [
+        [o for o in run.outcomes if o.task == task and dataset in (o.dataset, f"{o.dataset} {o.scene.split('/')[0]}")]
+        for run in runs
+    ]
+    scored = [{outcome.scene for outcome in of_run if outcome.reason is None} for of_run in members if of_run]
+    listed = {outcome.scene for of_run in members for outcome in of_run}
+    return all(scenes == listed for scenes in scored)
 
 
 def _average(task: Task, metric: str, metrics: Mapping[str, Mapping[str, float]]) -> tuple[float, bool]:
@@ -251,7 +270,7 @@ def _number(value: float, suffix: str = "") -> Cell:
     return Cell("–") if math.isnan(value) else Cell(f"{value:.4f}{suffix}", value)
 
 
-def _mark_best(rows: Sequence[tuple[Cell, ...]], columns: range) -> tuple[tuple[Cell, ...], ...]:
+def _mark_best(rows: Sequence[tuple[Cell, ...]], columns: Sequence[int]) -> tuple[tuple[Cell, ...], ...]:
     """Mark the best value of every metric in every column, where there is more than one row to compare."""
     marked = [list(row) for row in rows]
     for metric in {row[1].text for row in rows}:

@@ -158,6 +158,7 @@ class Eth3d(PublishedSet):
             intrinsics=matrix,
             read_valid=lambda: read_truth()[1],
             read_depth=read_depth,
+            valid_files=(depth_file,) if self.single else (depth_file, mask_file),
         )
 
 

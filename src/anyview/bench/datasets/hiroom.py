@@ -72,4 +72,5 @@ class HiRoom(PublishedSet):
             intrinsics=intrinsics,
             read_valid=read_valid,
             read_depth=lambda: read_gray(folder / "depth" / file, np.uint16) / np.float32(65535 / FARTHEST),
+            valid_files=(folder / "depth" / file,),
         )

@@ -1,7 +1,8 @@
 """What readers of the published benchmark share: a place on disk, the published scenes of it, and a protocol."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,8 +18,8 @@ class PublishedSet(ABC):
     dataset: str
     layout: str
     """Below the root, for errors."""
-    published: Iterable[str]
-    """Scenes, in the published order."""
+    published: Collection[str] = ()
+    """Scenes, in the published order; none where a file of the data set says which."""
     scene_root = "."
     """Folder below the root that the scenes' folders lie in."""
     tasks: tuple[Task, ...] = ("pose", "recon_unposed", "recon_posed")
@@ -40,7 +41,17 @@ class PublishedSet(ABC):
         Raises:
             ValueError: there is no such scene, or files of it are missing.
         """
-        return self._load(need_scene(name, self._names, self.dataset))
+        scene = self._load(need_scene(name, self._names, self.dataset))
+        there, of = len(self._names), len(self.published)
+        return replace(scene, notes=(*scene.notes, f"{there} of the {of} published scenes")) if there < of else scene
+
+    def check_geometry(self, scene: BenchScene) -> None:
+        """See that the files are there that say where depth counts.
+
+        Raises:
+            ValueError: one is missing.
+        """
+        self.refuse_missing([file for frame in scene.frames for file in frame.valid_files if not file.is_file()])
 
     @abstractmethod
     def _load(self, name: str) -> BenchScene:

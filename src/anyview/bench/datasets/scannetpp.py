@@ -119,6 +119,7 @@ class ScanNetPlusPlus(PublishedSet):
             camera_size=view.size if compat else (height, width),
             read_valid=read_valid,
             read_depth=lambda: (read_gray(depth_file, np.uint16) / 1000).astype(np.float32),
+            valid_files=(depth_file,),
         )
 
 

@@ -33,6 +33,8 @@ class BenchFrame:
     """Where predicted depth counts, at the resolution of fusion; None: everywhere."""
     read_depth: Callable[[], Float[np.ndarray, "rows columns"]] | None = None
     """True z-depth in metres, 0 where there is none."""
+    valid_files: tuple[Path, ...] = ()
+    """What `read_valid` needs, to be looked for before any work."""
 
 
 @dataclass(frozen=True)

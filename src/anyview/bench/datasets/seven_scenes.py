@@ -78,4 +78,5 @@ class SevenScenes(PublishedSet):
             intrinsics=INTRINSICS,
             read_valid=read_valid,
             read_depth=read_depth,
+            valid_files=(depth_path(),),
         )
