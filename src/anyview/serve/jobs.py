@@ -31,7 +31,7 @@ CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner);
 CREATE TABLE IF NOT EXISTS shares (
     hash TEXT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE
 );
-CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, token TEXT NOT NULL, expires REAL NOT NULL);
 """
 
 
@@ -275,16 +275,16 @@ class JobStore:
         rows = self._rows("SELECT job FROM shares WHERE hash = ?", (hash,))
         return self.get(rows[0]["job"]) if rows else None
 
-    def start_session(self, hash: str, owner: str, expires: float) -> None:
-        """Remember a browser that has shown its token."""
+    def start_session(self, hash: str, token: str, expires: float) -> None:
+        """Remember a browser that has shown the token of which ``token`` is the hash."""
         with self._change() as execute:
             execute("DELETE FROM sessions WHERE expires < ?", (time.time(),))
-            execute("INSERT INTO sessions (hash, owner, expires) VALUES (?, ?, ?)", (hash, owner, expires))
+            execute("INSERT INTO sessions (hash, token, expires) VALUES (?, ?, ?)", (hash, token, expires))
 
-    def session_owner(self, hash: str) -> str | None:
-        """Return whose session this is, or None."""
-        rows = self._rows("SELECT owner FROM sessions WHERE hash = ? AND expires > ?", (hash, time.time()))
-        return rows[0]["owner"] if rows else None
+    def session_token(self, hash: str) -> str | None:
+        """Return the hash of the token that a browser has shown, or None where there is no such session."""
+        rows = self._rows("SELECT token FROM sessions WHERE hash = ? AND expires > ?", (hash, time.time()))
+        return rows[0]["token"] if rows else None
 
     def end_session(self, hash: str) -> None:
         """Forget a browser."""

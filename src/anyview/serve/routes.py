@@ -283,8 +283,10 @@ async def read_session(request: Request, server: Server) -> schemas.SessionAnswe
 
 @router.post("/session", status_code=204)
 async def start_session(given: schemas.SessionRequest, request: Request, response: Response, server: Server) -> None:
-    """Show a token once; the cookie that comes back stands for it in this browser."""
+    """Show a token once; the cookie that comes back stands for it in this browser, as long as the token is valid."""
     secret = server.gate.start_session(given.token)
+    if secret is None:
+        return
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, secret, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure)
 
