@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -89,10 +90,12 @@ def test_a_job_comes_back_as_it_was_from_the_file(tmp_path):
     assert ended is not None
     assert (ended.formats, ended.names) == (("glb",), ("a.png", "b.png"))
     assert second.request(job.id) == request
-    assert ended.files == (StoredFile("view/ü.bin", 7, "image/png"),)
+    assert second.files(job.id) == (StoredFile("view/ü.bin", 7, "image/png"),)
+    assert (ended.size, ended.thumbnail) == (7, False)
     assert (ended.state, ended.stage, ended.progress) == ("done", "done", 1.0)
     second.remove(job.id)
     assert second.shared("hash") is None
+    assert second.files(job.id) == ()
     second.close()
 
 
@@ -179,10 +182,31 @@ def test_waiting_jobs_say_where_they_stand_and_can_be_cancelled_and_removed(make
     cancelled = client.post(f"/v1/jobs/{first['id']}/cancel").json()
     assert (cancelled["state"], cancelled["position"]) == ("cancelled", None)
     assert client.get(f"/v1/jobs/{second['id']}").json()["position"] == 1
-    assert client.get("/v1/jobs").json()["jobs"][1] == cancelled
+    assert client.get("/v1/jobs").json()["jobs"][1] == without_files(cancelled)
     assert len(client.get("/v1/jobs", params={"limit": 1}).json()["jobs"]) == 1
     assert client.delete(f"/v1/jobs/{first['id']}").status_code == 204
     assert client.get(f"/v1/jobs/{first['id']}").status_code == 404
+
+
+def without_files(job: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in job.items() if name != "files"}
+
+
+def test_a_list_of_jobs_says_nothing_of_their_files(make_app: MakeApp):
+    """Results of many views have hundreds of files, and the page asks for the list again and again."""
+    client = make_app()
+    store = service_of(client).store
+    ids = [store.add("local", "tiny", "{}").id for _ in range(3)]
+    views = [StoredFile(f"view/{view:03d}.depth", 1, "application/octet-stream") for view in range(600)]
+    store.finish(ids[0], "done", keep_s=60.0, views=200, files=views)
+    store.finish(ids[1], "done", keep_s=60.0, views=200, files=[*views, StoredFile("thumb.jpg", 5, "image/jpeg")])
+    listed = client.get("/v1/jobs")
+    assert len(listed.content) < 2000
+    assert [job["thumbnail"] for job in listed.json()["jobs"]] == [False, True, False]
+    for job in listed.json()["jobs"]:
+        alone = client.get(f"/v1/jobs/{job['id']}").json()
+        assert job == without_files(alone)
+        assert len(alone["files"]) == {ids[0]: 600, ids[1]: 601, ids[2]: 0}[job["id"]]
 
 
 def test_depth_that_takes_too_long_comes_as_its_job(make_app: MakeApp):

@@ -52,7 +52,7 @@ class Client:
         return self._json("GET", f"/v1/jobs/{quote(id, safe='')}")
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return your jobs, the newest first."""
+        """Return your jobs without their ``files``, the newest first."""
         return self._json("GET", "/v1/jobs")["jobs"]
 
     def events(self, id: str) -> Iterator[dict[str, Any]]:

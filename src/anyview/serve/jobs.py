@@ -16,6 +16,8 @@ from anyview.serve.turns import fair_order
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
+THUMBNAIL = "thumb.jpg"
+"""The file of a result that stands for it in lists."""
 MOST_ATTEMPTS = 3
 """Starts of a job: one more after each end of the server, until the job is under suspicion of ending it."""
 
@@ -24,7 +26,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, state TEXT NOT NULL,
     stage TEXT NOT NULL, progress REAL NOT NULL, error TEXT, created REAL NOT NULL, started REAL, finished REAL,
     expires REAL, model TEXT NOT NULL, request TEXT NOT NULL, example TEXT, formats TEXT NOT NULL, names TEXT NOT NULL,
-    views INTEGER, files TEXT NOT NULL, attempts INTEGER NOT NULL
+    views INTEGER, files TEXT NOT NULL, size INTEGER NOT NULL, thumbnail INTEGER NOT NULL, attempts INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner);
@@ -47,7 +49,7 @@ class StoredFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job, as the database has it. Times are in seconds since 1970."""
+    """A job, as the database has it, but for the list of its files, which may be long. Times: seconds since 1970."""
 
     id: str
     owner: str
@@ -67,7 +69,10 @@ class Job:
     names: tuple[str, ...]
     """What the uploaded files were called, fit to be shown."""
     views: int | None
-    files: tuple[StoredFile, ...]
+    size: int
+    """Bytes of its result."""
+    thumbnail: bool
+    """Whether there is `THUMBNAIL` among its files."""
     attempts: int
 
     @property
@@ -129,7 +134,8 @@ class JobStore:
             id = new_id() if id is None else id
             execute(
                 "INSERT INTO jobs (id, owner, state, stage, progress, created, model, request, formats, example, "
-                "names, files, attempts) VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, '[]', 0)",
+                "names, files, size, thumbnail, attempts) "
+                "VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, '[]', 0, 0, 0)",
                 (id, owner, time.time(), model, request, json.dumps(formats), example, json.dumps(list(names))),
             )
         job = self.get(id)
@@ -149,6 +155,11 @@ class JobStore:
         """Return a job, or None."""
         rows = self._rows(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (id,))
         return _job(rows[0]) if rows else None
+
+    def files(self, id: str) -> tuple[StoredFile, ...]:
+        """Return the files of a job's result; none where there is no such job any more."""
+        rows = self._rows("SELECT files FROM jobs WHERE id = ?", (id,))
+        return tuple(StoredFile(*entry) for entry in json.loads(rows[0]["files"])) if rows else ()
 
     def request(self, id: str) -> str:
         """Return the JSON of a job's options, which may be long: known cameras are in there."""
@@ -214,13 +225,14 @@ class JobStore:
     ) -> None:
         """End a job that waits or runs; one that has ended stays as it is."""
         listed = json.dumps([[file.name, file.size, file.media_type] for file in files])
+        size, thumbnail = sum(file.size for file in files), any(file.name == THUMBNAIL for file in files)
         now = time.time()
         with self._change() as execute:
             execute(
                 "UPDATE jobs SET state = ?, stage = ?, progress = CASE WHEN ? = 'done' THEN 1 ELSE progress END, "
-                "error = ?, finished = ?, expires = ?, views = ?, files = ? "
+                "error = ?, finished = ?, expires = ?, views = ?, files = ?, size = ?, thumbnail = ? "
                 "WHERE id = ? AND state IN ('queued', 'running')",
-                (state, state, state, error, now, now + keep_s, views, listed, id),
+                (state, state, state, error, now, now + keep_s, views, listed, size, thumbnail, id),
             )
             self._cancelled.discard(id)
 
@@ -332,10 +344,10 @@ def new_id() -> str:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    formats, names, files = (json.loads(row[column]) for column in ("formats", "names", "files"))
-    lists = {
+    formats, names = json.loads(row["formats"]), json.loads(row["names"])
+    parsed = {
         "formats": None if formats is None else tuple(formats),
         "names": tuple(names),
-        "files": tuple(StoredFile(*entry) for entry in files),
+        "thumbnail": bool(row["thumbnail"]),
     }
-    return Job(**dict(row) | lists)
+    return Job(**dict(row) | parsed)

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from anyview.serve import schemas
 from anyview.serve.archive import zip_stream
 from anyview.serve.examples import EXAMPLES, VIEWS
-from anyview.serve.jobs import Job
+from anyview.serve.jobs import THUMBNAIL, Job
 from anyview.serve.models import describe_models
 from anyview.serve.requests import DEFAULT_FORMATS, JobOptions, options_defaults, options_schema
 from anyview.serve.security import COOKIE, SESSION_S
@@ -112,7 +112,8 @@ SharedJob = Annotated[Job, Depends(shared_job)]
 
 def answer(server: Service, job: Job) -> schemas.JobAnswer:
     """Say what a job is."""
-    return schemas.job_answer(job, server.store.positions().get(job.id))
+    files = server.store.files(job.id) if job.state == "done" else ()
+    return schemas.job_answer(job, server.store.positions().get(job.id), files)
 
 
 @router.post("/jobs", status_code=201, response_model=schemas.JobAnswer, openapi_extra=_UPLOAD)
@@ -127,8 +128,10 @@ async def create_job(request: Request, response: Response, server: Server, owner
 async def list_jobs(
     server: Server, owner: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> schemas.JobsAnswer:
-    """List your jobs, the newest first."""
-    return schemas.JobsAnswer(jobs=[answer(server, job) for job in server.store.jobs(owner, limit=limit)])
+    """List your jobs without their files, the newest first."""
+    positions = server.store.positions()
+    jobs = server.store.jobs(owner, limit=limit)
+    return schemas.JobsAnswer(jobs=[schemas.job_entry(job, positions.get(job.id)) for job in jobs])
 
 
 @router.get("/jobs/{id}")
@@ -326,7 +329,7 @@ async def _events(server: Service, job: Job) -> AsyncIterator[bytes]:
 
 def _file(server: Service, job: Job, name: str) -> FileResponse:
     """Send a file that the job's own list names; the name is compared, never joined to a path on its own account."""
-    file = next((file for file in job.files if file.name == name), None)
+    file = next((file for file in server.store.files(job.id) if file.name == name), None)
     if file is None:
         raise Refused(404, "the job has no such file")
     path = server.folders.result(job.id) / file.name
@@ -346,7 +349,8 @@ def _disposition(media_type: str) -> str:
 
 
 def _archive(server: Service, job: Job) -> StreamingResponse:
-    names = [file.name for file in job.files if file.name != "thumb.jpg" and not file.name.startswith("view/")]
+    files = server.store.files(job.id)
+    names = [file.name for file in files if file.name != THUMBNAIL and not file.name.startswith("view/")]
     if job.state != "done":
         raise Refused(409, f"the job is {job.state}, so there is nothing to send")
     disposition = f'attachment; filename="anyview-{job.id[:8]}.zip"'
@@ -375,7 +379,8 @@ async def _depth(request: Request, server: Service, owner: str) -> Response:
     if ended.state != "done":
         server.remove(ended)
         raise Refused(422, ended.error or "the job was cancelled")
-    wanted = next(file for file in ended.files if file.name.startswith("results.npz" if arrays else "depth_png/"))
+    files = server.store.files(job.id)
+    wanted = next(file for file in files if file.name.startswith("results.npz" if arrays else "depth_png/"))
     # Read at once: what is to happen after an answer does not where the client closes as soon as it has all bytes.
     path = server.folders.result(job.id) / wanted.name
     content = await asyncio.to_thread(path.read_bytes)

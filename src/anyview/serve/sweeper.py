@@ -54,7 +54,7 @@ class Sweeper(threading.Thread):
             if job.expires is not None and job.expires <= now:
                 self._store.remove(job.id)
             else:
-                kept.append((job.id, sum(file.size for file in job.files)))
+                kept.append((job.id, job.size))
         total = sum(size for _, size in kept)
         while kept and total > self._options.disk_mib * MIB:  # the oldest come last
             id, size = kept.pop()
