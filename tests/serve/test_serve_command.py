@@ -77,7 +77,10 @@ def test_a_data_folder_serves_one_server(capsys, tmp_path):
         *(({name: 0}, f"expected {name} of at least 1") for name in ("queue", "queue_per_token", "files", "views")),
         *(({name: 0}, f"expected {name} of at least 1") for name in ("streams_per_token", "points", "view_points")),
         *(({name: 0.0}, f"expected {name} above 0") for name in ("file_mib", "upload_mib", "megapixels", "video_s")),
-        *(({name: 0.0}, f"expected {name} above 0") for name in ("upload_stall_s", "job_s", "cancel_s", "keep_s")),
+        *(
+            ({name: 0.0}, f"expected {name} above 0")
+            for name in ("upload_stall_s", "upload_s", "job_s", "cancel_s", "keep_s")
+        ),
         *(({name: float("inf")}, f"expected {name} above 0") for name in ("depth_wait_s", "disk_mib", "sweep_s")),
         ({"nice": -1}, "nice from 0 to 19"),
         ({"free_mib": -1.0}, "free_mib of 0 or above"),

@@ -11,6 +11,7 @@ from serving import MakeApp, picture, service_of
 
 from anyview.serve.folders import list_files
 from anyview.serve.jobs import MOST_ATTEMPTS, JobStore, QueueFull, StoredFile
+from anyview.serve.sweeper import Incoming
 from anyview.serve.turns import fair_order
 
 FILES = {"files": ("a.png", picture(), "image/png")}
@@ -242,6 +243,51 @@ def test_expired_and_surplus_results_are_swept_the_oldest_first(make_app: MakeAp
     assert service.sweeper.disk_bytes == 24_000
 
 
+def test_what_was_uploaded_counts_as_what_is_on_the_disk(make_app: MakeApp):
+    """By hand: 26,214 bytes may be there; two results of 12,000 may, but not beside an upload of 7 kB."""
+    client = make_app(disk_mib=0.025)
+    service = service_of(client)
+    for _ in range(2):
+        id = service.store.add("local", "tiny", "{}").id
+        service.store.finish(id, "done", keep_s=60.0, files=[StoredFile("scene.glb", 12_000, "model/gltf-binary")])
+    service.sweeper.sweep()
+    assert service.sweeper.disk_bytes == 24_000
+    first = client.post("/v1/jobs", files=FILES).json()["id"]
+    size = len(picture())
+    assert 3_000 < size < 9_000
+    service.sweeper.sweep()
+    assert service.sweeper.disk_bytes == 12_000 + size
+    assert len(client.get("/v1/jobs").json()["jobs"]) == 2
+    service.sweeper.active_uploads["another"] = Incoming("anna", 20_000)
+    service.sweeper.sweep()
+    assert service.sweeper.disk_bytes == 20_000 + size
+    refused = client.post("/v1/jobs", files=FILES)
+    assert (refused.status_code, refused.headers["retry-after"]) == (507, "5")
+    assert "fill the disk" in refused.json()["error"]
+    del service.sweeper.active_uploads["another"]
+    client.post(f"/v1/jobs/{first}/cancel")
+    assert client.post("/v1/jobs", files=FILES).status_code == 201
+
+
+def test_uploads_count_as_jobs_while_they_come_in(make_app: MakeApp):
+    """Otherwise one token could fill the disk with uploads of which each finds room in the queue."""
+    client = make_app({"anna": "a" * 16, "ben": "b" * 16}, queue=4, queue_per_token=2)
+    uploads = service_of(client).sweeper.active_uploads
+    uploads["1"] = Incoming("anna")
+
+    def status(token: str, route: str = "/v1/jobs") -> int:
+        answer = client.post(route, files=FILES, headers={"Authorization": f"Bearer {token * 16}"})
+        assert (answer.status_code == 429) == ("retry-after" in answer.headers)
+        return answer.status_code
+
+    assert [status("a"), status("a"), status("b")] == [201, 429, 201]
+    uploads["2"] = Incoming("cem")
+    assert [status("b", route) for route in ("/v1/jobs", "/v1/depth", "/v1/examples/room")] == [429] * 3
+    uploads.clear()
+    assert status("a") == 201
+    assert uploads == {}
+
+
 def test_what_belongs_to_nobody_is_swept(make_app: MakeApp):
     client = make_app()
     service = service_of(client)
@@ -251,7 +297,7 @@ def test_what_belongs_to_nobody_is_swept(make_app: MakeApp):
     for folder in (*orphans, active):
         folder.mkdir()
         (folder / "0000.part").write_bytes(b"x")
-    service.sweeper.active_uploads.add("c")
+    service.sweeper.active_uploads["c"] = Incoming("local")
     service.sweeper.sweep(at_once=True)
     assert not any(folder.exists() for folder in orphans)
     assert active.is_dir()

@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, state TEXT NOT NULL,
     stage TEXT NOT NULL, progress REAL NOT NULL, error TEXT, created REAL NOT NULL, started REAL, finished REAL,
     expires REAL, model TEXT NOT NULL, request TEXT NOT NULL, example TEXT, formats TEXT NOT NULL, names TEXT NOT NULL,
-    views INTEGER, files TEXT NOT NULL, size INTEGER NOT NULL, thumbnail INTEGER NOT NULL, attempts INTEGER NOT NULL
+    views INTEGER, files TEXT NOT NULL, size INTEGER NOT NULL, thumbnail INTEGER NOT NULL, input_size INTEGER NOT NULL,
+    attempts INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
 CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner);
@@ -71,6 +72,8 @@ class Job:
     views: int | None
     size: int
     """Bytes of its result."""
+    input_size: int
+    """Bytes of its uploaded files, which are there until it has ended."""
     thumbnail: bool
     """Whether there is `THUMBNAIL` among its files."""
     attempts: int
@@ -120,11 +123,12 @@ class JobStore:
         id: str | None = None,
         formats: Sequence[str] | None = None,
         names: Sequence[str] = (),
+        input_size: int = 0,
         example: str | None = None,
         queue: int | None = None,
         queue_per_token: int | None = None,
     ) -> Job:
-        """Queue a job; ``request`` is the JSON of its options as it came in.
+        """Queue a job; ``request`` is the JSON of its options as it came in, ``input_size`` the bytes of its files.
 
         Raises:
             QueueFull: There are ``queue`` jobs waiting, or ``queue_per_token`` of this owner waiting or running.
@@ -134,22 +138,31 @@ class JobStore:
             id = new_id() if id is None else id
             execute(
                 "INSERT INTO jobs (id, owner, state, stage, progress, created, model, request, formats, example, "
-                "names, files, size, thumbnail, attempts) "
-                "VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, '[]', 0, 0, 0)",
-                (id, owner, time.time(), model, request, json.dumps(formats), example, json.dumps(list(names))),
+                "names, input_size, files, size, thumbnail, attempts) "
+                "VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, ?, '[]', 0, 0, 0)",
+                (
+                    id,
+                    owner,
+                    time.time(),
+                    model,
+                    request,
+                    *(json.dumps(formats), example, json.dumps(list(names)), input_size),
+                ),
             )
         job = self.get(id)
         assert job is not None
         return job
 
-    def check_room(self, owner: str, *, queue: int, queue_per_token: int) -> None:
-        """Refuse early what `add` would refuse.
+    def check_room(
+        self, owner: str, *, queue: int, queue_per_token: int, coming: int = 0, coming_of_owner: int = 0
+    ) -> None:
+        """Refuse early what `add` would refuse once the jobs that are ``coming``, some of this owner, are there.
 
         Raises:
             QueueFull: As in `add`.
         """
         with self._changed:
-            self._check_room(owner, queue, queue_per_token)
+            self._check_room(owner, queue, queue_per_token, coming, coming_of_owner)
 
     def get(self, id: str) -> Job | None:
         """Return a job, or None."""
@@ -176,6 +189,11 @@ class JobStore:
             values.extend(states)
         query = f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
         return [_job(row) for row in self._rows(query, (*values, -1 if limit is None else limit))]
+
+    def input_bytes(self) -> int:
+        """Return the bytes of what was uploaded for jobs that wait or run."""
+        query = "SELECT COALESCE(SUM(input_size), 0) AS bytes FROM jobs WHERE state IN ('queued', 'running')"
+        return int(self._rows(query)[0]["bytes"])
 
     def counts(self) -> Counter[str]:
         """Count jobs by state."""
@@ -303,15 +321,22 @@ class JobStore:
         with self._change() as execute:
             execute("DELETE FROM sessions WHERE hash = ?", (hash,))
 
-    def _check_room(self, owner: str, queue: int | None, queue_per_token: int | None) -> None:
+    def _check_room(
+        self,
+        owner: str,
+        queue: int | None,
+        queue_per_token: int | None,
+        coming: int = 0,
+        coming_of_owner: int = 0,
+    ) -> None:
         counts = self._rows(
             "SELECT SUM(state = 'queued') AS waiting, SUM(owner = ?) AS own FROM jobs "
             "WHERE state IN ('queued', 'running')",
             (owner,),
         )[0]
-        if queue is not None and (counts["waiting"] or 0) >= queue:
+        if queue is not None and (counts["waiting"] or 0) + coming >= queue:
             raise QueueFull(f"{queue} jobs are waiting, which is the most; try again later")
-        if queue_per_token is not None and (counts["own"] or 0) >= queue_per_token:
+        if queue_per_token is not None and (counts["own"] or 0) + coming_of_owner >= queue_per_token:
             raise QueueFull(f"{queue_per_token} of your jobs are waiting or running, which is the most for one token")
 
     def _waiting(self) -> list[tuple[str, str]]:

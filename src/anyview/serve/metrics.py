@@ -26,7 +26,9 @@ class Metrics:
             registry=self._registry,
         )
         self._jobs = Gauge("anyview_jobs", "Jobs that are there, by state.", ["state"], registry=self._registry)
-        self._disk = Gauge("anyview_disk_bytes", "Results on the disk at the last sweep.", registry=self._registry)
+        self._disk = Gauge(
+            "anyview_disk_bytes", "Uploads and results on the disk at the last sweep.", registry=self._registry
+        )
         self._workers = Gauge("anyview_workers_ready", "Worker processes that are ready.", registry=self._registry)
         self._restarts = Gauge("anyview_worker_restarts", "Worker processes that crashed.", registry=self._registry)
 
