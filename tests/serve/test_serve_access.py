@@ -204,6 +204,31 @@ def test_every_answer_has_the_security_headers(guarded: TestClient, path: str):
     assert "*" not in policy
 
 
+@pytest.mark.parametrize(
+    "error", [KeyError("a secret"), PermissionError(13, "a secret", "/srv/data"), AssertionError()]
+)
+def test_faults_of_the_server_have_the_headers_and_say_nothing(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture, error: Exception
+):
+    client = make_app({"anna": ANNA}, cors_origins=("https://app.example",))
+
+    async def fails() -> None:
+        raise error
+
+    client.app.add_api_route("/fails", fails)  # type: ignore[attr-defined]
+    answer = client.get("/fails")
+    assert answer.status_code == 500
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers[name] == value
+    words, _, reference = answer.json()["error"].rpartition(" ")
+    assert words == "internal error; it stands in the log of the server as"
+    [record] = caplog.records
+    assert record.getMessage() == f"internal error {reference}: GET '/fails'"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert b'route="/fails",status="500"' in service_of(client).metrics.text({}, 0, 0, 0)
+
+
 def test_the_made_up_token_stays_and_only_its_owner_can_read_it(tmp_path):
     options = ServeOptions(data=tmp_path, auth="on")
     token = own_token(tmp_path)

@@ -84,7 +84,10 @@ def test_a_data_folder_serves_one_server(capsys, tmp_path):
         *(({name: float("inf")}, f"expected {name} above 0") for name in ("depth_wait_s", "disk_mib", "sweep_s")),
         ({"nice": -1}, "nice from 0 to 19"),
         ({"free_mib": -1.0}, "free_mib of 0 or above"),
-        ({"host": "0.0.0.0", "auth": "off", "cors_origins": ("https://a.example",)}, "cors_origins need tokens"),
+        *(
+            ({**where, "cors_origins": ("https://a.example",)}, "cors_origins need tokens")
+            for where in ({}, {"auth": "off"}, {"host": "0.0.0.0", "auth": "off"})
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_refused(changes: dict[str, object], complaint: str):
@@ -94,6 +97,13 @@ def test_options_that_mean_nothing_are_refused(changes: dict[str, object], compl
 
 def test_the_default_options_are_fine():
     ServeOptions().check()
+    ServeOptions(auth="on", cors_origins=("https://a.example",)).check()
+
+
+def test_other_sites_without_tokens_are_refused_in_one_line(capsys, tmp_path):
+    line = refusal(capsys, "--data", str(tmp_path / "data"), "--cors-origins", "https://a.example")
+    assert line == "anyview: cors_origins need tokens, or other sites could do here what they want: --auth on"
+    assert not (tmp_path / "data").exists()
 
 
 def test_options_of_jobs_are_those_of_the_dataclasses():

@@ -37,7 +37,7 @@ class ServeOptions:
     hosts: tuple[str, ...] = ()
     """Names that requests may call this server by, beside localhost, this machine's name and numeric addresses."""
     cors_origins: tuple[str, ...] = ()
-    """Other sites whose pages may use this server, as https://example.org; they need a token."""
+    """Other sites whose pages may use this server, as https://example.org; they need tokens (--auth on)."""
     queue: int = 100
     """Jobs that wait and uploads, at most; one more is refused with 429."""
     queue_per_token: int = 20
@@ -107,8 +107,8 @@ class ServeOptions:
             raise ValueError(f"expected nice from 0 to 19, got {self.nice}")
         if not 0 <= self.free_mib < math.inf:
             raise ValueError(f"expected free_mib of 0 or above, got {self.free_mib}")
-        if self.auth == "off" and not self.is_loopback and self.cors_origins:
-            raise ValueError("cors_origins need tokens: other sites could do here what they want; leave out --auth off")
+        if self.cors_origins and not self.asks_for_tokens:
+            raise ValueError("cors_origins need tokens, or other sites could do here what they want: --auth on")
 
     @property
     def is_loopback(self) -> bool:
