@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Literal
 
-from anyview.serve import worker
+from anyview.serve import faults, worker
 from anyview.serve.folders import Folders
 from anyview.serve.jobs import Job, JobStore, StoredFile
 from anyview.serve.options import ServeOptions
@@ -92,10 +92,10 @@ class Supervisor(threading.Thread):
             return
         try:
             self._serve(job)
-        except Exception as error:  # the boundary: a job may fail, the thread may not
-            logger.exception("job %s", job.id)
+        except Exception:  # the boundary: a job may fail, the thread may not
+            reason = faults.report(logger, f"job {job.id}")
             self._end_worker()
-            self._finish(job, worker.Ended(error=f"internal error of the server: {one_line(error)}"))
+            self._finish(job, worker.Ended(error=reason))
         self._write_outcome()
 
     def _has_worker(self) -> bool:
