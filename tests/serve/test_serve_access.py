@@ -1,11 +1,16 @@
 """Who may do what: tokens, cookies, pages of other sites, names of the server."""
 
+import os
 import stat
+from pathlib import Path
 
 import pytest
+import uvicorn
 from serving import MakeApp, picture, service_of
 from starlette.testclient import TestClient
 
+from anyview.serve.folders import Folders, list_files
+from anyview.serve.jobs import JobStore
 from anyview.serve.middleware import SECURITY_HEADERS
 from anyview.serve.options import ServeOptions
 from anyview.serve.security import COOKIE
@@ -202,6 +207,69 @@ def test_every_answer_has_the_security_headers(guarded: TestClient, path: str):
     assert "unsafe" not in policy
     assert "http" not in policy
     assert "*" not in policy
+    assert [part.split()[0] for part in policy.split("; ") if "blob:" in part] == ["img-src"]
+
+
+def test_browsers_keep_the_page_and_nothing_of_results(guarded: TestClient):
+    service = service_of(guarded)
+    id = service.store.add("anna", "tiny", "{}").id
+    service.folders.result(id).mkdir(parents=True)
+    (service.folders.result(id) / "scene.glb").write_bytes(b"glTF")
+    service.store.finish(id, "done", keep_s=60.0, files=list(list_files(service.folders.result(id))))
+    shared = guarded.post(f"/v1/jobs/{id}/share", headers=bearer(ANNA)).json()["path"]
+    for path in (f"/v1/jobs/{id}", shared):
+        for name in ("", "/files/scene.glb", "/archive.zip"):
+            answer = guarded.get(path + name, headers=bearer(ANNA))
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    first = guarded.get("/static/style.css")
+    assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
+    again = guarded.get("/static/style.css", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"], again.content) == (304, "no-cache", b"")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "trusted", "is_secure"),
+    [
+        ("127.0.0.1", None, True),
+        ("10.0.0.7", None, False),
+        ("10.0.0.7", "10.0.0.7", True),
+        ("10.0.0.7", "10.0.0.0/24,192.0.2.1", True),
+        ("127.0.0.1", "10.0.0.7", False),
+    ],
+)
+def test_a_proxy_that_is_trusted_says_that_the_cookie_is_for_https(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, proxy: str, trusted: str | None, is_secure: bool
+):
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    if trusted is not None:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    config = uvicorn.Config(make_app({"anna": ANNA}).app, lifespan="off", ws="none")
+    config.load()
+    client = TestClient(config.loaded_app, base_url="http://localhost", client=(proxy, 50_000))
+    answer = client.post("/v1/session", json={"token": ANNA}, headers={"X-Forwarded-Proto": "https"})
+    assert ("Secure" in answer.headers["set-cookie"]) == is_secure
+
+
+def test_nobody_else_can_read_what_is_in_the_data_folder(make_app: MakeApp, tmp_path: Path):
+    """Also where the account lets others read all that it makes, and the folder was there before."""
+    before = os.umask(0)
+    try:
+        client = make_app()
+        made = service_of(client).folders.root
+        client.post("/v1/jobs", files=FILES)
+        there = tmp_path / "there"
+        there.mkdir(mode=0o755)
+        (there / "jobs").mkdir(mode=0o755)
+        (there / "jobs.sqlite3").touch(mode=0o644)
+        Folders(there).make()
+        JobStore(there / "jobs.sqlite3").close()
+    finally:
+        os.umask(before)
+    for root in (made, there):
+        for name in ("jobs.sqlite3", "jobs.sqlite3-wal", "jobs.sqlite3-shm", "jobs", "uploads", "examples"):
+            if root == made or (root / name).exists():
+                assert stat.S_IMODE((root / name).stat().st_mode) & 0o077 == 0, root / name
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(

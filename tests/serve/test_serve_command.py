@@ -1,6 +1,8 @@
 """`anyview serve`: what keeps it from starting is said in one line; options of jobs are those of the command line."""
 
 import socket
+import sqlite3
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from anyview.model.checkpoint import save
 from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions
 from anyview.serve.folders import Folders
+from anyview.serve.jobs import JobStore
 from anyview.serve.models import describe_models, offered_models
 from anyview.serve.options import ServeOptions
 from anyview.serve.requests import NOT_FROM_OUTSIDE, options_defaults, options_schema, parse_request
@@ -66,6 +69,39 @@ def test_a_data_folder_serves_one_server(capsys, tmp_path):
     Folders(tmp_path).make()
     with Folders(tmp_path).lock():
         assert "is in use by another server" in refusal(capsys, "--data", str(tmp_path))
+
+
+def corrupt(path: Path) -> None:
+    """Break a page in the middle of a database: its beginning says nothing of that."""
+    store = JobStore(path)
+    for _ in range(100):
+        store.add("anna", "tiny", "{}" * 100)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(b"\xff" * 4096)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.write_bytes(b"no database" * 1000), "file is not a database"),
+        (corrupt, "btreeInitPage"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (
+            lambda path: sqlite3.connect(path).executescript("CREATE TABLE jobs (id TEXT)").connection.close(),
+            "version 0",
+        ),
+    ],
+    ids=["text", "broken", "folder", "of another version"],
+)
+def test_jobs_that_cannot_be_read_are_refused(capsys, tmp_path, spoil: Callable[[Path], None], reason: str):
+    path = tmp_path / "jobs.sqlite3"
+    spoil(path)
+    line = refusal(capsys, "--data", str(tmp_path))
+    assert line.startswith(f"anyview: the jobs in {path} cannot be read (")
+    assert reason in line
+    Folders(tmp_path).lock().close()  # nobody holds it any more
 
 
 @pytest.mark.parametrize(

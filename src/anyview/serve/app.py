@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -96,7 +97,17 @@ def _add_page(app: FastAPI) -> None:
         return FileResponse(WEB / "index.html", headers={"cache-control": "no-cache"})
 
     if WEB.is_dir():
-        app.mount("/static", StaticFiles(directory=WEB, follow_symlink=False), name="static")
+        app.mount("/static", _PageFiles(directory=WEB, follow_symlink=False), name="static")
+
+
+class _PageFiles(StaticFiles):
+    """What the page consists of: kept by browsers, who ask each time whether it is still so."""
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        """Send a file, or say that it has not changed."""
+        response = super().file_response(*arguments, **named)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 def _add_refusals(app: FastAPI) -> None:

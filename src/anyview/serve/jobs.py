@@ -1,6 +1,7 @@
 """Jobs in an SQLite file: what was accepted survives the end of the server, however it ends."""
 
 import json
+import os
 import secrets
 import sqlite3
 import threading
@@ -21,6 +22,8 @@ THUMBNAIL = "thumb.jpg"
 MOST_ATTEMPTS = 3
 """Starts of a job: one more after each end of the server, until the job is under suspicion of ending it."""
 
+_VERSION = 1
+"""Of the tables, kept in the file."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, state TEXT NOT NULL,
@@ -95,8 +98,18 @@ class JobStore:
     """The jobs of a server, for any of its threads. Whoever waits for changes looks at `version`."""
 
     def __init__(self, path: str | Path) -> None:
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-        self._connection.row_factory = sqlite3.Row
+        """Open the file, or make it.
+
+        Raises:
+            ValueError: It cannot be read, or is of another version.
+        """
+        try:
+            self._connection = _open(Path(path))
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(
+                f"the jobs in {path} cannot be read ({reason}); without this file they begin anew"
+            ) from error
         self._changed = threading.Condition(threading.RLock())
         self._last_turns: dict[str, int] = {}
         self._turn = 0
@@ -104,10 +117,6 @@ class JobStore:
         self.version = 0
         """Grows with every change of any job."""
         self._order: tuple[int, dict[str, int]] = (-1, {})
-        with self._changed:
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            self._connection.executescript(_TABLES)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -361,6 +370,32 @@ class JobStore:
                 raise
             self.version += 1
             self._changed.notify_all()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the file, of which nobody else may read or write anything, and check that it is whole."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what SQLite makes beside it gets the same mode
+    path.chmod(0o600)
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+    try:
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found.splitlines()[-1])
+        [version], [tables] = (
+            connection.execute(query).fetchone()
+            for query in ("PRAGMA user_version", "SELECT COUNT(*) FROM sqlite_master")
+        )
+        if tables and version != _VERSION:
+            raise sqlite3.DatabaseError(f"version {version} of its tables, expected {_VERSION}")
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.executescript(_TABLES)
+    except BaseException:
+        connection.close()
+        raise
+    connection.row_factory = sqlite3.Row
+    return connection
 
 
 def new_id() -> str:

@@ -340,7 +340,6 @@ def _file(server: Service, job: Job, name: str) -> FileResponse:
         media_type=file.media_type,
         filename=path.name,
         content_disposition_type=_disposition(file.media_type),
-        headers={"cache-control": "private, max-age=3600"},
     )
 
 

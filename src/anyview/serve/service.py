@@ -48,12 +48,16 @@ class Service:
         """Open the data folder; jobs that ran when a server ended there wait again.
 
         Raises:
-            ValueError: The folder cannot be written to, or another server is in there.
+            ValueError: The folder cannot be written to, another server is in there, or its jobs cannot be read.
         """
         folders = Folders(options.data.absolute())
         folders.make()
         lock = folders.lock()
-        store = JobStore(folders.database)
+        try:
+            store = JobStore(folders.database)
+        except ValueError:
+            lock.close()
+            raise
         for job in store.jobs(states=["running"]):
             store.requeue(job.id, keep_s=options.keep_s, counts=True)
         metrics = Metrics()
