@@ -346,6 +346,18 @@ def test_a_file_of_tokens_that_is_wrong_is_refused(tmp_path, text: str, complain
         read_tokens(path)
 
 
+def test_who_has_a_token_of_the_file_is_let_in(make_app: MakeApp, tmp_path: Path):
+    path = tmp_path / "tokens"
+    path.write_text(f"anna {ANNA}\nben {BEN}\n")
+    tokens = tokens_for(ServeOptions(data=tmp_path, auth="on", token_file=path))
+    assert tokens is not None
+    client = make_app({"nobody": "n" * 16})
+    service_of(client).gate._tokens = tokens
+    for token, owner in ((ANNA, "anna"), (BEN, "ben"), ("n" * 16, None)):
+        assert client.get("/v1/session", headers=bearer(token)).json()["owner"] == owner
+    assert not (tmp_path / "token").exists()
+
+
 def test_a_file_of_tokens_is_read(tmp_path):
     (tmp_path / "tokens").write_text("# people\nanna 0123456789abcdef\n\nben  fedcba9876543210\n")
     assert read_tokens(tmp_path / "tokens") == {"anna": "0123456789abcdef", "ben": "fedcba9876543210"}

@@ -1,19 +1,24 @@
 """The client of the REST interface, where servers do what ours does not, or all that it can do."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+import anyview
 from anyview.serve.client import Client
 
 RUNNING = b'event: job\ndata: {"state": "running"}\n\n'
 DONE = b'event: job\ndata: {"state": "done"}\n\n'
 STILL_HERE = b": still here\n\n"
+ALONE = {"PYTHONPATH": str(Path(anyview.__file__).parents[1])}
 
 
 @contextmanager
@@ -86,6 +91,16 @@ def test_a_stream_that_breaks_off_is_asked_for_again():
     with server_that(lambda file: file.write(answers.pop(0)) and None) as client:
         assert client.wait("x") == {"state": "done"}
     assert answers == []
+
+
+def test_the_client_needs_no_package():
+    """Programs that only call a server need not have what the server needs."""
+    script = (
+        "import sys; import anyview.serve.client; "
+        "print(*sorted(name for name in sys.modules if '.' not in name and name not in sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True, env=ALONE)
+    assert done.stdout.split() == ["__main__", "anyview"]
 
 
 def test_a_server_that_is_not_there_is_an_error_at_once():

@@ -17,7 +17,8 @@ from serving import MakeApp, picture, service_of
 from starlette.testclient import TestClient
 
 from anyview import serve
-from anyview.serve.content import shown_name
+from anyview.images.decode import HEIF_BRANDS
+from anyview.serve.content import Content, shown_name, sniff
 from anyview.serve.folders import list_files
 
 
@@ -244,6 +245,12 @@ def test_heic_is_read_where_it_can_be(make_app: MakeApp):
     Image.new("RGB", (64, 64)).save(file, "HEIF")
     assert send(app, file.getvalue()).status_code == 201
     assert send(app, file.getvalue()[:40]).status_code == 422
+
+
+@pytest.mark.parametrize("brand", HEIF_BRANDS)
+def test_what_is_taken_for_heic_is_what_can_be_read_as_such(brand: bytes):
+    pytest.importorskip("pillow_heif")
+    assert sniff(b"\0\0\0\x18ftyp" + brand + bytes(20), "a.heic") == Content("picture", ".heic")
 
 
 def test_ten_thousand_tiny_files_stop_at_the_limit(app: TestClient):

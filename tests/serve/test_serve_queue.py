@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import MakeApp, picture, service_of
+from serving import MakeApp, picture, service_of, until
 
 from anyview.serve.folders import list_files
 from anyview.serve.jobs import MOST_ATTEMPTS, JobStore, QueueFull, StoredFile
@@ -286,6 +286,21 @@ def test_uploads_count_as_jobs_while_they_come_in(make_app: MakeApp):
     uploads.clear()
     assert status("a") == 201
     assert uploads == {}
+
+
+def test_results_are_swept_again_and_again_once_they_have_been_kept_long_enough(make_app: MakeApp):
+    client = make_app(keep_s=0.2, sweep_s=0.05)
+    sweeper = service_of(client).sweeper
+    id = client.post("/v1/jobs", files=FILES).json()["id"]
+    cancelled = client.post(f"/v1/jobs/{id}/cancel").json()
+    assert cancelled["expires"] - cancelled["finished"] == pytest.approx(0.2, abs=1e-3)
+    sweeper.start()
+    try:
+        until(lambda: not service_of(client).folders.job(id).exists())
+        assert client.get(f"/v1/jobs/{id}").status_code == 404
+    finally:
+        sweeper.stop()
+        sweeper.join()
 
 
 def test_what_belongs_to_nobody_is_swept(make_app: MakeApp):

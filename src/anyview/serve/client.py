@@ -1,4 +1,4 @@
-"""A client of the REST interface, of nothing but the standard library."""
+"""A client of the REST interface; imports nothing that is not in the standard library."""
 
 import json
 import math
@@ -15,8 +15,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from anyview.files import atomic_path
-
-ENDED = frozenset({"done", "failed", "cancelled"})
+from anyview.serve.jobs import ENDED
 
 
 class ServerError(Exception):

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from anyview.serve.turns import fair_order
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
-ENDED = ("done", "failed", "cancelled")
+ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 THUMBNAIL = "thumb.jpg"
 """The file of a result that stands for it in lists."""
 MOST_ATTEMPTS = 3
@@ -297,7 +297,7 @@ class JobStore:
     def remove(self, id: str) -> None:
         """Forget a job that has ended, and its shares."""
         with self._change() as execute:
-            execute("DELETE FROM jobs WHERE id = ? AND state IN ('done', 'failed', 'cancelled')", (id,))
+            execute(f"DELETE FROM jobs WHERE id = ? AND state IN ({', '.join('?' * len(ENDED))})", (id, *ENDED))
 
     def share(self, id: str, hash: str) -> None:
         """Let whoever has the token of this hash see a job."""
