@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import MakeApp, picture, service_of, until
 
 from anyview.serve.folders import list_files
-from anyview.serve.jobs import MOST_ATTEMPTS, JobStore, QueueFull, StoredFile
+from anyview.serve.jobs import MOST_ATTEMPTS, Job, JobStore, QueueFull, StoredFile
 from anyview.serve.sweeper import Incoming
 from anyview.serve.turns import fair_order
 
@@ -301,6 +302,59 @@ def test_results_are_swept_again_and_again_once_they_have_been_kept_long_enough(
     finally:
         sweeper.stop()
         sweeper.join()
+
+
+def test_jobs_that_take_no_space_are_not_kept_without_number(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("anyview.serve.sweeper.MOST_KEPT", 2)
+    service = service_of(make_app())
+    ids = [service.store.add("anna", "tiny", "{}").id for _ in range(4)]
+    for id in ids[:3]:
+        service.store.cancel(id, keep_s=60.0)
+    service.sweeper.sweep()
+    assert [job.id for job in service.store.jobs()] == [ids[3], ids[2], ids[1]]
+
+
+def test_links_and_sessions_have_a_number(make_app: MakeApp, store: JobStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("anyview.serve.jobs.MOST_SHARES", 2)
+    monkeypatch.setattr("anyview.serve.jobs.MOST_SESSIONS", 2)
+    client = make_app()
+    id = client.post("/v1/jobs", files=FILES).json()["id"]
+    share = f"/v1/jobs/{id}/share"
+    assert [client.post(share).status_code for _ in range(3)] == [201, 201, 409]
+    assert client.delete(share).status_code == 204
+    assert client.post(share).status_code == 201
+    assert not store.share("gone", "hash")
+    expires = time.time() + 60
+    for number, token in enumerate(["anna", "ben", "anna", "anna"]):
+        store.start_session(f"browser {number}", token, expires + number)
+    tokens = [store.session_token(f"browser {number}") for number in range(4)]
+    assert tokens == [None, "ben", "anna", "anna"]
+
+
+def test_a_result_that_is_removed_while_it_is_asked_for_is_said_to_be(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+):
+    """In between the answer that it is done and the reading of its files."""
+    client = make_app()
+    service = service_of(client)
+    files = [StoredFile("depth_png/a.png", 5, "image/png")]
+
+    async def done_and_removed(id: str, seconds: float) -> Job | None:
+        service.store.finish(id, "done", keep_s=60.0, files=files)
+        job = service.store.get(id)
+        if not files:
+            service.store.remove(id)
+        return job
+
+    monkeypatch.setattr(service, "wait", done_and_removed)
+    answer = client.post("/v1/depth", files=FILES)
+    assert (answer.status_code, answer.json()) == (404, {"error": "the result has been removed"})
+    [job] = client.get("/v1/jobs").json()["jobs"]
+    answer = client.get(f"/v1/jobs/{job['id']}/archive.zip")
+    assert (answer.status_code, answer.json()) == (404, {"error": "the result has been removed"})
+    assert client.get(f"/v1/jobs/{job['id']}/files/depth_png/a.png").status_code == 404
+    files.clear()
+    assert client.post("/v1/depth", files=FILES).status_code == 404
 
 
 def test_what_belongs_to_nobody_is_swept(make_app: MakeApp):

@@ -1,7 +1,6 @@
 """Jobs in an SQLite file: what was accepted survives the end of the server, however it ends."""
 
 import json
-import os
 import secrets
 import sqlite3
 import threading
@@ -13,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from anyview.serve.database import open_database
 from anyview.serve.turns import fair_order
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -22,23 +22,10 @@ THUMBNAIL = "thumb.jpg"
 MOST_ATTEMPTS = 3
 """Starts of a job: one more after each end of the server, until the job is under suspicion of ending it."""
 
-_VERSION = 1
-"""Of the tables, kept in the file."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, state TEXT NOT NULL,
-    stage TEXT NOT NULL, progress REAL NOT NULL, error TEXT, created REAL NOT NULL, started REAL, finished REAL,
-    expires REAL, model TEXT NOT NULL, request TEXT NOT NULL, example TEXT, formats TEXT NOT NULL, names TEXT NOT NULL,
-    views INTEGER, files TEXT NOT NULL, size INTEGER NOT NULL, thumbnail INTEGER NOT NULL, input_size INTEGER NOT NULL,
-    attempts INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
-CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner);
-CREATE TABLE IF NOT EXISTS shares (
-    hash TEXT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE
-);
-CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, token TEXT NOT NULL, expires REAL NOT NULL);
-"""
+MOST_SHARES = 100
+"""Links to one job."""
+MOST_SESSIONS = 100
+"""Browsers that one token lets in; one more, and the first must show it again."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +91,7 @@ class JobStore:
             ValueError: It cannot be read, or is of another version.
         """
         try:
-            self._connection = _open(Path(path))
+            self._connection = open_database(Path(path))
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
             raise ValueError(
@@ -299,10 +286,15 @@ class JobStore:
         with self._change() as execute:
             execute(f"DELETE FROM jobs WHERE id = ? AND state IN ({', '.join('?' * len(ENDED))})", (id, *ENDED))
 
-    def share(self, id: str, hash: str) -> None:
-        """Let whoever has the token of this hash see a job."""
+    def share(self, id: str, hash: str) -> bool:
+        """Let whoever has the token of this hash see a job; return False where the job is gone or has its links."""
         with self._change() as execute:
-            execute("INSERT INTO shares (hash, job) VALUES (?, ?)", (hash, id))
+            added = execute(
+                "INSERT INTO shares (hash, job) "
+                "SELECT ?, id FROM jobs WHERE id = ? AND (SELECT COUNT(*) FROM shares WHERE job = ?) < ?",
+                (hash, id, id, MOST_SHARES),
+            )
+            return bool(added.rowcount)
 
     def unshare(self, id: str) -> None:
         """End all shares of a job."""
@@ -315,9 +307,14 @@ class JobStore:
         return self.get(rows[0]["job"]) if rows else None
 
     def start_session(self, hash: str, token: str, expires: float) -> None:
-        """Remember a browser that has shown the token of which ``token`` is the hash."""
+        """Remember a browser that has shown the token of which ``token`` is the hash, and not too many of them."""
         with self._change() as execute:
             execute("DELETE FROM sessions WHERE expires < ?", (time.time(),))
+            execute(
+                "DELETE FROM sessions WHERE token = ? AND hash NOT IN "
+                "(SELECT hash FROM sessions WHERE token = ? ORDER BY expires DESC LIMIT ?)",
+                (token, token, MOST_SESSIONS - 1),
+            )
             execute("INSERT INTO sessions (hash, token, expires) VALUES (?, ?, ?)", (hash, token, expires))
 
     def session_token(self, hash: str) -> str | None:
@@ -370,32 +367,6 @@ class JobStore:
                 raise
             self.version += 1
             self._changed.notify_all()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the file, of which nobody else may read or write anything, and check that it is whole."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # what SQLite makes beside it gets the same mode
-    path.chmod(0o600)
-    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-    try:
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-        [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found.splitlines()[-1])
-        [version], [tables] = (
-            connection.execute(query).fetchone()
-            for query in ("PRAGMA user_version", "SELECT COUNT(*) FROM sqlite_master")
-        )
-        if tables and version != _VERSION:
-            raise sqlite3.DatabaseError(f"version {version} of its tables, expected {_VERSION}")
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.executescript(_TABLES)
-    except BaseException:
-        connection.close()
-        raise
-    connection.row_factory = sqlite3.Row
-    return connection
 
 
 def new_id() -> str:

@@ -11,6 +11,8 @@ from anyview.serve.folders import Folders
 from anyview.serve.jobs import ENDED, JobStore
 from anyview.serve.options import MIB, ServeOptions
 
+MOST_KEPT = 10_000
+"""Jobs that have ended, failed and cancelled ones among them, which take hardly any space but some time."""
 logger = logging.getLogger(__name__)
 
 
@@ -66,7 +68,7 @@ class Sweeper(threading.Thread):
             else:
                 kept.append((job.id, job.size))
         total = self.input_bytes() + sum(size for _, size in kept)
-        while kept and total > self._options.disk_mib * MIB:  # the oldest come last
+        while kept and (total > self._options.disk_mib * MIB or len(kept) > MOST_KEPT):  # the oldest come last
             id, size = kept.pop()
             self._store.remove(id)
             total -= size
