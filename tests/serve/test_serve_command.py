@@ -104,6 +104,22 @@ def test_jobs_that_cannot_be_read_are_refused(capsys, tmp_path, spoil: Callable[
     Folders(tmp_path).lock().close()  # nobody holds it any more
 
 
+def test_jobs_that_cannot_be_written_are_refused(capsys, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """A job that ran when the last server ended has to wait again, and the disk is full."""
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    store.add("anna", "tiny", "{}")
+    store.take(0.0)
+    store.close()
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(JobStore, "requeue", full)
+    line = refusal(capsys, "--data", str(tmp_path))
+    assert line == f"anyview: the jobs in {tmp_path / 'jobs.sqlite3'} cannot be written: database or disk is full"
+    Folders(tmp_path).lock().close()  # nobody holds it any more
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

@@ -7,19 +7,19 @@ from pathlib import Path
 _VERSION = 1
 """Of the tables, kept in the file."""
 _TABLES = """
-CREATE TABLE IF NOT EXISTS jobs (
+CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, state TEXT NOT NULL,
     stage TEXT NOT NULL, progress REAL NOT NULL, error TEXT, created REAL NOT NULL, started REAL, finished REAL,
     expires REAL, model TEXT NOT NULL, request TEXT NOT NULL, example TEXT, formats TEXT NOT NULL, names TEXT NOT NULL,
     views INTEGER, files TEXT NOT NULL, size INTEGER NOT NULL, thumbnail INTEGER NOT NULL, input_size INTEGER NOT NULL,
     attempts INTEGER NOT NULL
 );
-CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
-CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner);
-CREATE TABLE IF NOT EXISTS shares (
+CREATE INDEX jobs_state ON jobs (state);
+CREATE INDEX jobs_owner ON jobs (owner);
+CREATE TABLE shares (
     hash TEXT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE
 );
-CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, token TEXT NOT NULL, expires REAL NOT NULL);
+CREATE TABLE sessions (hash TEXT PRIMARY KEY, token TEXT NOT NULL, expires REAL NOT NULL);
 """
 
 
@@ -44,8 +44,8 @@ def open_database(path: Path) -> sqlite3.Connection:
         )
         if tables and version != _VERSION:
             raise sqlite3.DatabaseError(f"version {version} of its tables, expected {_VERSION}")
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-        connection.executescript(_TABLES)
+        if not tables:
+            connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
     except BaseException:
         connection.close()
         raise

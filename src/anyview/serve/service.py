@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TextIO
@@ -55,11 +56,15 @@ class Service:
         lock = folders.lock()
         try:
             store = JobStore(folders.database)
+            try:
+                for job in store.jobs(states=["running"]):
+                    store.requeue(job.id, keep_s=options.keep_s, counts=True)
+            except sqlite3.Error as error:
+                store.close()
+                raise ValueError(f"the jobs in {folders.database} cannot be written: {error}") from error
         except ValueError:
             lock.close()
             raise
-        for job in store.jobs(states=["running"]):
-            store.requeue(job.id, keep_s=options.keep_s, counts=True)
         metrics = Metrics()
         supervisors = [
             Supervisor(device, dict(models), folders, store, options, metrics.count_job) for device in options.devices
