@@ -76,6 +76,8 @@ class PredictOptions:
             raise ValueError(f"expected a field of view between 0 and 180 degrees, got {self.field_of_view}")
         if self.memory_limit is not None and not 0 < self.memory_limit < math.inf:
             raise ValueError(f"expected a memory limit above 0 GiB, got {self.memory_limit}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"expected a seed from 0 to below 2**63, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)

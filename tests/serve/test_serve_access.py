@@ -1,11 +1,16 @@
 """Who may do what: tokens, cookies, pages of other sites, names of the server."""
 
+import os
 import stat
+from pathlib import Path
 
 import pytest
+import uvicorn
 from serving import MakeApp, picture, service_of
 from starlette.testclient import TestClient
 
+from anyview.serve.folders import Folders, list_files
+from anyview.serve.jobs import JobStore
 from anyview.serve.middleware import SECURITY_HEADERS
 from anyview.serve.options import ServeOptions
 from anyview.serve.security import COOKIE
@@ -94,10 +99,20 @@ def test_a_browser_shows_its_token_once(guarded: TestClient):
     assert guarded.get("/v1/jobs").status_code == 401  # the server has forgotten it too
 
 
-def test_a_session_ends_with_its_token(guarded: TestClient):
+@pytest.mark.parametrize("later", [{"ben": BEN}, {"anna": "anna-has-a-new-token", "ben": BEN}])
+def test_a_session_ends_with_its_token(guarded: TestClient, later: dict[str, str]):
+    """Also where its owner has got another one, since the first may have been stolen."""
     guarded.post("/v1/session", json={"token": ANNA})
-    service_of(guarded).gate._tokens = Tokens({"ben": BEN})
+    assert guarded.get("/v1/jobs").status_code == 200
+    service_of(guarded).gate._tokens = Tokens(later)
     assert guarded.get("/v1/jobs").status_code == 401
+
+
+def test_no_session_is_kept_where_no_token_is_asked_for(make_app: MakeApp):
+    client = make_app()
+    answer = client.post("/v1/session", json={"token": "whatever"})
+    assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
+    assert service_of(client).store._rows("SELECT * FROM sessions") == []
 
 
 @pytest.mark.parametrize("asks_for_tokens", [False, True])
@@ -192,6 +207,94 @@ def test_every_answer_has_the_security_headers(guarded: TestClient, path: str):
     assert "unsafe" not in policy
     assert "http" not in policy
     assert "*" not in policy
+    assert [part.split()[0] for part in policy.split("; ") if "blob:" in part] == ["img-src"]
+
+
+def test_browsers_keep_the_page_and_nothing_of_results(guarded: TestClient):
+    service = service_of(guarded)
+    id = service.store.add("anna", "tiny", "{}").id
+    service.folders.result(id).mkdir(parents=True)
+    (service.folders.result(id) / "scene.glb").write_bytes(b"glTF")
+    service.store.finish(id, "done", keep_s=60.0, files=list(list_files(service.folders.result(id))))
+    shared = guarded.post(f"/v1/jobs/{id}/share", headers=bearer(ANNA)).json()["path"]
+    for path in (f"/v1/jobs/{id}", shared):
+        for name in ("", "/files/scene.glb", "/archive.zip"):
+            answer = guarded.get(path + name, headers=bearer(ANNA))
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    first = guarded.get("/static/style.css")
+    assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
+    again = guarded.get("/static/style.css", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"], again.content) == (304, "no-cache", b"")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "trusted", "is_secure"),
+    [
+        ("127.0.0.1", None, True),
+        ("10.0.0.7", None, False),
+        ("10.0.0.7", "10.0.0.7", True),
+        ("10.0.0.7", "10.0.0.0/24,192.0.2.1", True),
+        ("127.0.0.1", "10.0.0.7", False),
+    ],
+)
+def test_a_proxy_that_is_trusted_says_that_the_cookie_is_for_https(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, proxy: str, trusted: str | None, is_secure: bool
+):
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    if trusted is not None:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    config = uvicorn.Config(make_app({"anna": ANNA}).app, lifespan="off", ws="none")
+    config.load()
+    client = TestClient(config.loaded_app, base_url="http://localhost", client=(proxy, 50_000))
+    answer = client.post("/v1/session", json={"token": ANNA}, headers={"X-Forwarded-Proto": "https"})
+    assert ("Secure" in answer.headers["set-cookie"]) == is_secure
+
+
+def test_nobody_else_can_read_what_is_in_the_data_folder(make_app: MakeApp, tmp_path: Path):
+    """Also where the account lets others read all that it makes, and the folder was there before."""
+    before = os.umask(0)
+    try:
+        client = make_app()
+        made = service_of(client).folders.root
+        client.post("/v1/jobs", files=FILES)
+        there = tmp_path / "there"
+        there.mkdir(mode=0o755)
+        (there / "jobs").mkdir(mode=0o755)
+        (there / "jobs.sqlite3").touch(mode=0o644)
+        Folders(there).make()
+        JobStore(there / "jobs.sqlite3").close()
+    finally:
+        os.umask(before)
+    for root in (made, there):
+        for name in ("jobs.sqlite3", "jobs.sqlite3-wal", "jobs.sqlite3-shm", "jobs", "uploads", "examples"):
+            if root == made or (root / name).exists():
+                assert stat.S_IMODE((root / name).stat().st_mode) & 0o077 == 0, root / name
+    assert stat.S_IMODE(made.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("a secret"), PermissionError(13, "a secret", "/srv/data"), AssertionError()]
+)
+def test_faults_of_the_server_have_the_headers_and_say_nothing(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture, error: Exception
+):
+    client = make_app({"anna": ANNA}, cors_origins=("https://app.example",))
+
+    async def fails() -> None:
+        raise error
+
+    client.app.add_api_route("/fails", fails)  # type: ignore[attr-defined]
+    answer = client.get("/fails")
+    assert answer.status_code == 500
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers[name] == value
+    words, _, reference = answer.json()["error"].rpartition(" ")
+    assert words == "internal error; it stands in the log of the server as"
+    [record] = caplog.records
+    assert record.getMessage() == f"internal error {reference}: GET '/fails'"
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+    assert b'route="/fails",status="500"' in service_of(client).metrics.text({}, 0, 0, 0)
 
 
 def test_the_made_up_token_stays_and_only_its_owner_can_read_it(tmp_path):
@@ -241,6 +344,18 @@ def test_a_file_of_tokens_that_is_wrong_is_refused(tmp_path, text: str, complain
     path.write_text(text)
     with pytest.raises(ValueError, match=complaint):
         read_tokens(path)
+
+
+def test_who_has_a_token_of_the_file_is_let_in(make_app: MakeApp, tmp_path: Path):
+    path = tmp_path / "tokens"
+    path.write_text(f"anna {ANNA}\nben {BEN}\n")
+    tokens = tokens_for(ServeOptions(data=tmp_path, auth="on", token_file=path))
+    assert tokens is not None
+    client = make_app({"nobody": "n" * 16})
+    service_of(client).gate._tokens = tokens
+    for token, owner in ((ANNA, "anna"), (BEN, "ben"), ("n" * 16, None)):
+        assert client.get("/v1/session", headers=bearer(token)).json()["owner"] == owner
+    assert not (tmp_path / "token").exists()
 
 
 def test_a_file_of_tokens_is_read(tmp_path):

@@ -1,6 +1,8 @@
 """`anyview serve`: what keeps it from starting is said in one line; options of jobs are those of the command line."""
 
 import socket
+import sqlite3
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from anyview.model.checkpoint import save
 from anyview.model.config import PRESETS
 from anyview.options import ExportOptions, PredictOptions
 from anyview.serve.folders import Folders
+from anyview.serve.jobs import JobStore
 from anyview.serve.models import describe_models, offered_models
 from anyview.serve.options import ServeOptions
 from anyview.serve.requests import NOT_FROM_OUTSIDE, options_defaults, options_schema, parse_request
@@ -68,6 +71,55 @@ def test_a_data_folder_serves_one_server(capsys, tmp_path):
         assert "is in use by another server" in refusal(capsys, "--data", str(tmp_path))
 
 
+def corrupt(path: Path) -> None:
+    """Break a page in the middle of a database: its beginning says nothing of that."""
+    store = JobStore(path)
+    for _ in range(100):
+        store.add("anna", "tiny", "{}" * 100)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(b"\xff" * 4096)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.write_bytes(b"no database" * 1000), "file is not a database"),
+        (corrupt, "btreeInitPage"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (
+            lambda path: sqlite3.connect(path).executescript("CREATE TABLE jobs (id TEXT)").connection.close(),
+            "version 0",
+        ),
+    ],
+    ids=["text", "broken", "folder", "of another version"],
+)
+def test_jobs_that_cannot_be_read_are_refused(capsys, tmp_path, spoil: Callable[[Path], None], reason: str):
+    path = tmp_path / "jobs.sqlite3"
+    spoil(path)
+    line = refusal(capsys, "--data", str(tmp_path))
+    assert line.startswith(f"anyview: the jobs in {path} cannot be read (")
+    assert reason in line
+    Folders(tmp_path).lock().close()  # nobody holds it any more
+
+
+def test_jobs_that_cannot_be_written_are_refused(capsys, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """A job that ran when the last server ended has to wait again, and the disk is full."""
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    store.add("anna", "tiny", "{}")
+    store.take(0.0)
+    store.close()
+
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(JobStore, "requeue", full)
+    line = refusal(capsys, "--data", str(tmp_path))
+    assert line == f"anyview: the jobs in {tmp_path / 'jobs.sqlite3'} cannot be written: database or disk is full"
+    Folders(tmp_path).lock().close()  # nobody holds it any more
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -77,11 +129,17 @@ def test_a_data_folder_serves_one_server(capsys, tmp_path):
         *(({name: 0}, f"expected {name} of at least 1") for name in ("queue", "queue_per_token", "files", "views")),
         *(({name: 0}, f"expected {name} of at least 1") for name in ("streams_per_token", "points", "view_points")),
         *(({name: 0.0}, f"expected {name} above 0") for name in ("file_mib", "upload_mib", "megapixels", "video_s")),
-        *(({name: 0.0}, f"expected {name} above 0") for name in ("upload_stall_s", "job_s", "cancel_s", "keep_s")),
+        *(
+            ({name: 0.0}, f"expected {name} above 0")
+            for name in ("upload_stall_s", "upload_s", "job_s", "cancel_s", "keep_s")
+        ),
         *(({name: float("inf")}, f"expected {name} above 0") for name in ("depth_wait_s", "disk_mib", "sweep_s")),
         ({"nice": -1}, "nice from 0 to 19"),
         ({"free_mib": -1.0}, "free_mib of 0 or above"),
-        ({"host": "0.0.0.0", "auth": "off", "cors_origins": ("https://a.example",)}, "cors_origins need tokens"),
+        *(
+            ({**where, "cors_origins": ("https://a.example",)}, "cors_origins need tokens")
+            for where in ({}, {"auth": "off"}, {"host": "0.0.0.0", "auth": "off"})
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_refused(changes: dict[str, object], complaint: str):
@@ -91,6 +149,13 @@ def test_options_that_mean_nothing_are_refused(changes: dict[str, object], compl
 
 def test_the_default_options_are_fine():
     ServeOptions().check()
+    ServeOptions(auth="on", cors_origins=("https://a.example",)).check()
+
+
+def test_other_sites_without_tokens_are_refused_in_one_line(capsys, tmp_path):
+    line = refusal(capsys, "--data", str(tmp_path / "data"), "--cors-origins", "https://a.example")
+    assert line == "anyview: cors_origins need tokens, or other sites could do here what they want: --auth on"
+    assert not (tmp_path / "data").exists()
 
 
 def test_options_of_jobs_are_those_of_the_dataclasses():

@@ -76,6 +76,16 @@ def test_every_option_of_jobs_stands_in_its_table():
     assert named == set(JobOptions.model_fields)
 
 
+def test_the_container_is_built_from_what_it_needs_and_nothing_else():
+    """The ignore file beside the container file lets through what is copied: nothing of data, tokens, history."""
+    copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "deploy" / "Containerfile").read_text(), re.MULTILINE)
+    lines = (ROOT / "deploy" / "Containerfile.dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == {name for names in copied for name in names.split()}
+    assert all((ROOT / rule[1:]).exists() for rule in rules if rule.startswith("!"))
+
+
 def test_options_in_texts_and_deployment_are_options():
     known = {"--" + field.name.replace("_", "-") for field in fields(ServeOptions)}
     deploy = ROOT / "deploy"

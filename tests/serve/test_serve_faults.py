@@ -14,8 +14,10 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import QUICK, MakeApp, Running, picture, running, service_of, until
@@ -200,26 +202,77 @@ def test_a_client_that_goes_away_in_its_upload_leaves_nothing(live: Running):
         until(lambda: list(live.service.folders.uploads.rglob("*.part")))
     until(lambda: not list(live.service.folders.uploads.iterdir()))
     assert {job["id"] for job in live.client.jobs()} == before
-    assert live.service.sweeper.active_uploads == set()
+    assert live.service.sweeper.active_uploads == {}
 
 
-def test_an_upload_that_stands_still_is_ended(tmp_path: Path):
-    """Not through the tests' client, which gives its whole body at once."""
+def refusal_of(folder: Path, chunks: AsyncIterator[bytes], look: uploads.Look, **limits: Any) -> uploads.Refused:
+    """Upload what comes when it comes, unlike the tests' client, which gives a whole body at once."""
+    options = ServeOptions(free_mib=0.0, **limits)
+    upload = uploads.receive(chunks, "multipart/form-data; boundary=b", "60000000", folder / "x", options, look)
+    # In a thread of its own: in this one the browser of other tests may have a loop that runs.
+    with ThreadPoolExecutor(1) as pool, pytest.raises(uploads.Refused) as refusal:
+        pool.submit(asyncio.run, upload).result()
+    assert list(folder.iterdir()) == []
+    return refusal.value
+
+
+PART = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "limits", "reason"),
+    [
+        (30.0, {"upload_stall_s": 0.1}, "nothing came for 0.1 s"),
+        (30.0, {"upload_stall_s": 0.1, "upload_s": 20.0}, "nothing came for 0.1 s"),
+        (0.01, {"upload_s": 0.3}, "an upload may take at most 0.3 s"),
+    ],
+)
+def test_an_upload_that_is_too_slow_is_ended(tmp_path: Path, pause_s: float, limits: dict[str, float], reason: str):
+    """Also one that never stands still: a byte now and then would hold its place for ever."""
 
     async def slowly():
-        yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + picture()[:100]
-        await asyncio.sleep(30)
+        yield PART + picture()[:100]
+        for _ in range(1000):
+            await asyncio.sleep(pause_s)
+            yield b"x"
 
-    limits = ServeOptions(upload_stall_s=0.1, free_mib=0.0)
-    upload = uploads.receive(slowly(), "multipart/form-data; boundary=b", None, tmp_path / "x", limits)
-    # In a thread of its own: in this one the browser of other tests may have a loop that runs.
-    with (
-        ThreadPoolExecutor(1) as pool,
-        pytest.raises(uploads.Refused, match=r"nothing came for 0\.1 s") as refusal,
-    ):
-        pool.submit(asyncio.run, upload).result()
-    assert refusal.value.status == 408
-    assert list(tmp_path.iterdir()) == []
+    refusal = refusal_of(tmp_path, slowly(), lambda come, announced: None, **limits)
+    assert (refusal.status, refusal.reason) == (408, reason)
+
+
+def test_the_disk_is_looked_at_while_an_upload_comes_in(tmp_path: Path):
+    """Of 60 MB, in pieces of 1 MiB, after each 16 MiB; what others have written meanwhile ends it at the third."""
+    looks = []
+
+    async def at_once():
+        yield PART + picture()
+        for _ in range(100):
+            yield bytes(2**20)
+
+    def look(come: int, announced: int) -> None:
+        looks.append((come, announced))
+        if len(looks) == 3:
+            raise uploads.Refused(507, "the disk of the server is full")
+
+    assert refusal_of(tmp_path, at_once(), look).status == 507
+    first = len(PART + picture())
+    come = [0, first + 16 * 2**20, first + 32 * 2**20]
+    assert looks == [(counted, 60_000_000 - counted) for counted in come]
+
+
+def test_a_disk_that_fills_during_an_upload_is_noticed(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch):
+    client = make_app(free_mib=64.0)
+    usage, asked = shutil.disk_usage("/"), []
+
+    def less_each_time(_: object) -> Any:
+        asked.append(None)
+        return usage._replace(free=(200 if len(asked) == 1 else 60) * 2**20)
+
+    monkeypatch.setattr(shutil, "disk_usage", less_each_time)
+    answer = client.post("/v1/jobs", files={"files": ("a.png", picture() + bytes(40 * 2**20), "image/png")})
+    assert (answer.status_code, answer.json()) == (507, {"error": "the disk of the server is full"})
+    assert len(asked) == 2
+    assert list(service_of(client).folders.uploads.iterdir()) == []
 
 
 def test_a_client_that_goes_away_from_depth_takes_its_job_along(live: Running):

@@ -17,7 +17,8 @@ from serving import MakeApp, picture, service_of
 from starlette.testclient import TestClient
 
 from anyview import serve
-from anyview.serve.content import shown_name
+from anyview.images.decode import HEIF_BRANDS
+from anyview.serve.content import Content, shown_name, sniff
 from anyview.serve.folders import list_files
 
 
@@ -246,6 +247,12 @@ def test_heic_is_read_where_it_can_be(make_app: MakeApp):
     assert send(app, file.getvalue()[:40]).status_code == 422
 
 
+@pytest.mark.parametrize("brand", HEIF_BRANDS)
+def test_what_is_taken_for_heic_is_what_can_be_read_as_such(brand: bytes):
+    pytest.importorskip("pillow_heif")
+    assert sniff(b"\0\0\0\x18ftyp" + brand + bytes(20), "a.heic") == Content("picture", ".heic")
+
+
 def test_ten_thousand_tiny_files_stop_at_the_limit(app: TestClient):
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + picture() + b"\r\n"
     taken = 0
@@ -369,6 +376,10 @@ def test_other_bodies_are_small(app: TestClient, route: str):
         ({"export": {"confidence_percentile": 101}}, "confidence_percentile must be 0 to 100"),
         ('{"export": {"fps": NaN}}', "export.fps: "),
         ('{"export": {"fps": 1e999}}', "export.fps: "),
+        *(({"export": {"fps": fps}}, "fps must be above 0") for fps in (0, -1)),
+        *(({"export": {"fps": fps}}, "fps must be at most 240") for fps in (240.5, 1e300)),
+        *(({"export": {"sampling_seed": seed}}, "sampling_seed must be from 0") for seed in (-1, 2**63, 10**30)),
+        *(({"predict": {"seed": seed}}, "expected a seed from 0") for seed in (-1, 2**63, 10**30)),
         ({"formats": ["glb", "../../etc/passwd"]}, "unknown format '../../etc/passwd'"),
         ({"formats": []}, "formats: "),
         ({"formats": ["glb"] * 1000}, "formats: "),

@@ -11,9 +11,12 @@ import trimesh
 from PIL import Image
 from serving import QUICK, Running, picture
 
+from anyview.exporters import FORMATS
 from anyview.exporters.depth_png import read_depth_png
 from anyview.exporters.npz import read_npz
 from anyview.serve.client import ServerError
+from anyview.serve.examples import EXAMPLES
+from anyview.serve.requests import JobOptions, options_defaults
 from anyview.serve.view import POINT
 
 
@@ -121,6 +124,18 @@ def test_one_picture_becomes_depth_in_one_call(live: Running, photos, tmp_path):
     (tmp_path / "all.npz").write_bytes(live.client.depth(photos[0], {"predict": {"resolution": 56}}, arrays=True))
     assert read_npz(tmp_path / "all.npz").depth.shape == (1, 42, 56)
     assert [job["id"] for job in live.client.jobs()] == before
+
+
+def test_the_client_is_told_what_there_is(live: Running):
+    options = live.client.options()
+    assert options["defaults"] == options_defaults()
+    assert options["limits"]["view_points"] == live.service.options.view_points
+    assert options["json_schema"]["properties"].keys() == JobOptions.model_fields.keys()
+    assert {entry["name"]: entry["description"] for entry in live.client.formats()} == {
+        name: entry.description for name, entry in FORMATS.items()
+    }
+    assert [entry["name"] for entry in live.client.examples()] == list(EXAMPLES)
+    assert [model["name"] for model in live.client.models() if model["available"]] == ["tiny"]
 
 
 def test_known_cameras_are_used(live: Running, photos, tmp_path):

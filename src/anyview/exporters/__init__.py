@@ -17,6 +17,9 @@ from anyview.options import ExportOptions, nearest_names
 if TYPE_CHECKING:
     import anyview.types
 
+HIGHEST_FPS = 240.0
+"""Of written videos, in frames per second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -141,6 +144,10 @@ def _check_options(options: ExportOptions) -> None:
     options.check_gaussians()
     if options.mesh_voxel is not None and not 0 < options.mesh_voxel < math.inf:
         raise ValueError(f"mesh_voxel must be above 0, got {options.mesh_voxel}")
+    if options.fps > HIGHEST_FPS:
+        raise ValueError(f"fps must be at most {HIGHEST_FPS:g}, got {options.fps}")
+    if not 0 <= options.sampling_seed < 2**63:
+        raise ValueError(f"sampling_seed must be from 0 to below 2**63, got {options.sampling_seed}")
     for name in ("max_points", "max_tracks", "fps", "camera_size"):
         if not getattr(options, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(options, name)}")

@@ -17,7 +17,8 @@ from anyview.types import Picture
 
 _ROUNDING = 1e-3
 """How far float pictures may overshoot 0 and 1: what resampling leaves behind."""
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""What HEIC pictures name themselves, in bytes 8 to 12."""
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 """What Pillow's readers raise on damaged files."""
 
@@ -49,7 +50,7 @@ def decode_bytes(data: bytes, name: str, *, label: str | None = None, upright: b
     label = label or f"picture {name}"
     if not data:
         raise ValueError(f"{label} is empty (0 bytes)")
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         return decode_image(_open_heif(data, label), name, label=label, upright=upright)
     try:
         image = Image.open(io.BytesIO(data))

@@ -1,17 +1,18 @@
 """The application: the REST interface, the page, and what machines ask for. Its routes only call what is elsewhere."""
 
 import errno
-import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from anyview import __version__
@@ -22,7 +23,6 @@ from anyview.serve.service import Service
 from anyview.serve.uploads import Refused, check_space
 
 WEB = Path(__file__).parent / "web"
-logger = logging.getLogger(__name__)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -97,7 +97,17 @@ def _add_page(app: FastAPI) -> None:
         return FileResponse(WEB / "index.html", headers={"cache-control": "no-cache"})
 
     if WEB.is_dir():
-        app.mount("/static", StaticFiles(directory=WEB, follow_symlink=False), name="static")
+        app.mount("/static", _PageFiles(directory=WEB, follow_symlink=False), name="static")
+
+
+class _PageFiles(StaticFiles):
+    """What the page consists of: kept by browsers, who ask each time whether it is still so."""
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        """Send a file, or say that it has not changed."""
+        response = super().file_response(*arguments, **named)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 def _add_refusals(app: FastAPI) -> None:
@@ -125,17 +135,15 @@ def _add_refusals(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"])
         return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
 
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
+        """Answer nobody: who asked has gone in the middle of the body."""
+        return JSONResponse({"error": "the client went away"}, 400)
+
     @app.exception_handler(OSError)
     @app.exception_handler(sqlite3.OperationalError)
     async def system(_request: Request, error: Exception) -> JSONResponse:
-        """Answer when the disk is full, or does not do what it should."""
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
-        if not full:
-            logger.exception("a request failed", exc_info=error)
-        reason = "the disk of the server is full" if full else "internal error"
-        return JSONResponse({"error": reason}, 507 if full else 500)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
-        """Answer what nobody thought of, and tell the log."""
-        return JSONResponse({"error": "internal error"}, 500)
+        """Answer when the disk is full."""
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error):
+            return JSONResponse({"error": "the disk of the server is full"}, 507)
+        raise error  # what nobody thought of is answered by the guard

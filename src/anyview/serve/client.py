@@ -1,12 +1,13 @@
-"""A client of the REST interface, of nothing but the standard library."""
+"""A client of the REST interface; imports nothing that is not in the standard library."""
 
 import json
+import math
 import secrets
 import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from http.client import HTTPResponse
 from pathlib import Path
@@ -14,8 +15,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from anyview.files import atomic_path
-
-ENDED = frozenset({"done", "failed", "cancelled"})
+from anyview.serve.jobs import ENDED
 
 
 class ServerError(Exception):
@@ -52,15 +52,15 @@ class Client:
         return self._json("GET", f"/v1/jobs/{quote(id, safe='')}")
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return your jobs, the newest first."""
+        """Return your jobs without their ``files``, the newest first."""
         return self._json("GET", "/v1/jobs")["jobs"]
 
     def events(self, id: str) -> Iterator[dict[str, Any]]:
         """Yield a job now and whenever something about it changes, until it has ended."""
-        with closing(self._open("GET", f"/v1/jobs/{quote(id, safe='')}/events")) as answer:
-            for line in answer:
-                if line.startswith(b"data: "):
-                    yield json.loads(line[len(b"data: ") :])
+        with closing(self._signs(id, self._timeout_s)) as signs:
+            for job in signs:
+                if job is not None:
+                    yield job
 
     def wait(
         self,
@@ -72,17 +72,27 @@ class Client:
         """Return a job once it has ended, however it did; ``progress`` is called with the job as it changes.
 
         Raises:
-            TimeoutError: It has not ended within ``timeout_s``; it goes on.
+            TimeoutError: It has not ended within ``timeout_s``; it goes on. Said up to 15 s later, since so far apart
+                are the server's signs of life.
         """
-        started = time.monotonic()
-        while True:
-            for job in self.events(id):
-                if progress is not None:
-                    progress(job)
-                if job["state"] in ENDED:
-                    return job
-                if timeout_s is not None and time.monotonic() - started > timeout_s:
-                    raise TimeoutError(f"job {id} has not ended within {timeout_s:g} s; it is {job['state']}")
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        state = "not known to be in any state"
+        while (left := end - time.monotonic()) > 0:
+            try:
+                with closing(self._signs(id, min(self._timeout_s, left))) as signs:
+                    for job in signs:
+                        if job is not None:
+                            state = job["state"]
+                            if progress is not None:
+                                progress(job)
+                            if state in ENDED:
+                                return job
+                        if time.monotonic() > end:
+                            break
+            except OSError:  # a socket that has waited as long as it may, among others
+                if time.monotonic() < end:
+                    raise
+        raise TimeoutError(f"job {id} has not ended within {timeout_s:g} s; it is {state}")
 
     def cancel(self, id: str) -> dict[str, Any]:
         """End a job that waits or runs."""
@@ -137,6 +147,12 @@ class Client:
         """Queue the job of a demo scene and return it."""
         return self._json("POST", f"/v1/examples/{quote(name, safe='')}", json.dumps(options or {}).encode())
 
+    def _signs(self, id: str, timeout_s: float) -> Generator[dict[str, Any] | None, None, None]:
+        """Yield a job as `events` does, and None for whatever else the server sends to show that it is there."""
+        with closing(self._open("GET", f"/v1/jobs/{quote(id, safe='')}/events", timeout_s=timeout_s)) as answer:
+            for line in answer:
+                yield json.loads(line[len(b"data: ") :]) if line.startswith(b"data: ") else None
+
     def _upload(
         self,
         route: str,
@@ -183,14 +199,21 @@ class Client:
         return path
 
     def _open(
-        self, method: str, route: str, body: bytes | Iterator[bytes] | None = None, headers: Mapping[str, str] = {}
+        self,
+        method: str,
+        route: str,
+        body: bytes | Iterator[bytes] | None = None,
+        headers: Mapping[str, str] = {},
+        *,
+        timeout_s: float | None = None,
     ) -> HTTPResponse:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         sent = {"X-Anyview": "1", **headers}
         if self._token is not None:
             sent["Authorization"] = f"Bearer {self._token}"
         request = urllib.request.Request(self._address + route, data=body, headers=sent, method=method)
         try:
-            answer: HTTPResponse = urllib.request.urlopen(request, timeout=self._timeout_s)
+            answer: HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)
         except urllib.error.HTTPError as error:
             with error:
                 raise _server_error(error) from error

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anyview.images.decode import HEIF_BRANDS
+
 Kind = Literal["picture", "video"]
 HEAD = 64
 """Bytes of a file's beginning that tell its format."""
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _OTHER_BRANDS = (b"avif", b"avis", b"M4A ", b"M4B ", b"crx ", b"jp2 ")
 """Files built like MP4 that are no videos, and that nothing here reads."""
 LONGEST_NAME = 60
@@ -32,7 +33,7 @@ _MAGIC = (
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), Content("picture", ".webp", "WEBP")),
     (re.compile(rb"BM.{4}\0\0\0\0", re.DOTALL), Content("picture", ".bmp", "BMP")),
     (re.compile(rb"II\*\0|MM\0\*"), Content("picture", ".tif", "TIFF")),
-    (re.compile(rb".{4}ftyp(" + rb"|".join(_HEIF_BRANDS) + rb")", re.DOTALL), Content("picture", ".heic")),
+    (re.compile(rb".{4}ftyp(" + rb"|".join(HEIF_BRANDS) + rb")", re.DOTALL), Content("picture", ".heic")),
     (re.compile(rb".{4}ftyp(?!" + rb"|".join(_OTHER_BRANDS) + rb")", re.DOTALL), Content("video", ".mp4")),
     (re.compile(rb"\x1a\x45\xdf\xa3"), Content("video", ".mkv")),
     (re.compile(rb"RIFF.{4}AVI ", re.DOTALL), Content("video", ".avi")),

@@ -61,8 +61,11 @@ class Folders:
         """
         check_folder(self.root)
         try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.jobs, self.uploads, self.examples):
+                folder.mkdir(exist_ok=True, mode=0o700)
+                folder.chmod(0o700)  # whatever the folder around it lets others do
             for folder in (self.root, self.jobs, self.uploads, self.examples):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 probe = folder / ".probe"
                 probe.touch()
                 probe.unlink()

@@ -12,27 +12,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from anyview.serve.database import open_database
 from anyview.serve.turns import fair_order
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
-ENDED = ("done", "failed", "cancelled")
+ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+THUMBNAIL = "thumb.jpg"
+"""The file of a result that stands for it in lists."""
 MOST_ATTEMPTS = 3
 """Starts of a job: one more after each end of the server, until the job is under suspicion of ending it."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, state TEXT NOT NULL,
-    stage TEXT NOT NULL, progress REAL NOT NULL, error TEXT, created REAL NOT NULL, started REAL, finished REAL,
-    expires REAL, model TEXT NOT NULL, request TEXT NOT NULL, example TEXT, formats TEXT NOT NULL, names TEXT NOT NULL,
-    views INTEGER, files TEXT NOT NULL, attempts INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS jobs_state ON jobs (state);
-CREATE INDEX IF NOT EXISTS jobs_owner ON jobs (owner);
-CREATE TABLE IF NOT EXISTS shares (
-    hash TEXT PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE
-);
-CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL);
-"""
+MOST_SHARES = 100
+"""Links to one job."""
+MOST_SESSIONS = 100
+"""Browsers that one token lets in; one more, and the first must show it again."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class StoredFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job, as the database has it. Times are in seconds since 1970."""
+    """A job, as the database has it, but for the list of its files, which may be long. Times: seconds since 1970."""
 
     id: str
     owner: str
@@ -67,7 +60,12 @@ class Job:
     names: tuple[str, ...]
     """What the uploaded files were called, fit to be shown."""
     views: int | None
-    files: tuple[StoredFile, ...]
+    size: int
+    """Bytes of its result."""
+    input_size: int
+    """Bytes of its uploaded files, which are there until it has ended."""
+    thumbnail: bool
+    """Whether there is `THUMBNAIL` among its files."""
     attempts: int
 
     @property
@@ -87,8 +85,18 @@ class JobStore:
     """The jobs of a server, for any of its threads. Whoever waits for changes looks at `version`."""
 
     def __init__(self, path: str | Path) -> None:
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-        self._connection.row_factory = sqlite3.Row
+        """Open the file, or make it.
+
+        Raises:
+            ValueError: It cannot be read, or is of another version.
+        """
+        try:
+            self._connection = open_database(Path(path))
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(
+                f"the jobs in {path} cannot be read ({reason}); without this file they begin anew"
+            ) from error
         self._changed = threading.Condition(threading.RLock())
         self._last_turns: dict[str, int] = {}
         self._turn = 0
@@ -96,10 +104,6 @@ class JobStore:
         self.version = 0
         """Grows with every change of any job."""
         self._order: tuple[int, dict[str, int]] = (-1, {})
-        with self._changed:
-            for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", "secure_delete = ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            self._connection.executescript(_TABLES)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -115,11 +119,12 @@ class JobStore:
         id: str | None = None,
         formats: Sequence[str] | None = None,
         names: Sequence[str] = (),
+        input_size: int = 0,
         example: str | None = None,
         queue: int | None = None,
         queue_per_token: int | None = None,
     ) -> Job:
-        """Queue a job; ``request`` is the JSON of its options as it came in.
+        """Queue a job; ``request`` is the JSON of its options as it came in, ``input_size`` the bytes of its files.
 
         Raises:
             QueueFull: There are ``queue`` jobs waiting, or ``queue_per_token`` of this owner waiting or running.
@@ -129,26 +134,41 @@ class JobStore:
             id = new_id() if id is None else id
             execute(
                 "INSERT INTO jobs (id, owner, state, stage, progress, created, model, request, formats, example, "
-                "names, files, attempts) VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, '[]', 0)",
-                (id, owner, time.time(), model, request, json.dumps(formats), example, json.dumps(list(names))),
+                "names, input_size, files, size, thumbnail, attempts) "
+                "VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, ?, '[]', 0, 0, 0)",
+                (
+                    id,
+                    owner,
+                    time.time(),
+                    model,
+                    request,
+                    *(json.dumps(formats), example, json.dumps(list(names)), input_size),
+                ),
             )
         job = self.get(id)
         assert job is not None
         return job
 
-    def check_room(self, owner: str, *, queue: int, queue_per_token: int) -> None:
-        """Refuse early what `add` would refuse.
+    def check_room(
+        self, owner: str, *, queue: int, queue_per_token: int, coming: int = 0, coming_of_owner: int = 0
+    ) -> None:
+        """Refuse early what `add` would refuse once the jobs that are ``coming``, some of this owner, are there.
 
         Raises:
             QueueFull: As in `add`.
         """
         with self._changed:
-            self._check_room(owner, queue, queue_per_token)
+            self._check_room(owner, queue, queue_per_token, coming, coming_of_owner)
 
     def get(self, id: str) -> Job | None:
         """Return a job, or None."""
         rows = self._rows(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (id,))
         return _job(rows[0]) if rows else None
+
+    def files(self, id: str) -> tuple[StoredFile, ...]:
+        """Return the files of a job's result; none where there is no such job any more."""
+        rows = self._rows("SELECT files FROM jobs WHERE id = ?", (id,))
+        return tuple(StoredFile(*entry) for entry in json.loads(rows[0]["files"])) if rows else ()
 
     def request(self, id: str) -> str:
         """Return the JSON of a job's options, which may be long: known cameras are in there."""
@@ -165,6 +185,11 @@ class JobStore:
             values.extend(states)
         query = f"SELECT {_COLUMNS} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
         return [_job(row) for row in self._rows(query, (*values, -1 if limit is None else limit))]
+
+    def input_bytes(self) -> int:
+        """Return the bytes of what was uploaded for jobs that wait or run."""
+        query = "SELECT COALESCE(SUM(input_size), 0) AS bytes FROM jobs WHERE state IN ('queued', 'running')"
+        return int(self._rows(query)[0]["bytes"])
 
     def counts(self) -> Counter[str]:
         """Count jobs by state."""
@@ -214,13 +239,14 @@ class JobStore:
     ) -> None:
         """End a job that waits or runs; one that has ended stays as it is."""
         listed = json.dumps([[file.name, file.size, file.media_type] for file in files])
+        size, thumbnail = sum(file.size for file in files), any(file.name == THUMBNAIL for file in files)
         now = time.time()
         with self._change() as execute:
             execute(
                 "UPDATE jobs SET state = ?, stage = ?, progress = CASE WHEN ? = 'done' THEN 1 ELSE progress END, "
-                "error = ?, finished = ?, expires = ?, views = ?, files = ? "
+                "error = ?, finished = ?, expires = ?, views = ?, files = ?, size = ?, thumbnail = ? "
                 "WHERE id = ? AND state IN ('queued', 'running')",
-                (state, state, state, error, now, now + keep_s, views, listed, id),
+                (state, state, state, error, now, now + keep_s, views, listed, size, thumbnail, id),
             )
             self._cancelled.discard(id)
 
@@ -258,12 +284,17 @@ class JobStore:
     def remove(self, id: str) -> None:
         """Forget a job that has ended, and its shares."""
         with self._change() as execute:
-            execute("DELETE FROM jobs WHERE id = ? AND state IN ('done', 'failed', 'cancelled')", (id,))
+            execute(f"DELETE FROM jobs WHERE id = ? AND state IN ({', '.join('?' * len(ENDED))})", (id, *ENDED))
 
-    def share(self, id: str, hash: str) -> None:
-        """Let whoever has the token of this hash see a job."""
+    def share(self, id: str, hash: str) -> bool:
+        """Let whoever has the token of this hash see a job; return False where the job is gone or has its links."""
         with self._change() as execute:
-            execute("INSERT INTO shares (hash, job) VALUES (?, ?)", (hash, id))
+            added = execute(
+                "INSERT INTO shares (hash, job) "
+                "SELECT ?, id FROM jobs WHERE id = ? AND (SELECT COUNT(*) FROM shares WHERE job = ?) < ?",
+                (hash, id, id, MOST_SHARES),
+            )
+            return bool(added.rowcount)
 
     def unshare(self, id: str) -> None:
         """End all shares of a job."""
@@ -275,31 +306,43 @@ class JobStore:
         rows = self._rows("SELECT job FROM shares WHERE hash = ?", (hash,))
         return self.get(rows[0]["job"]) if rows else None
 
-    def start_session(self, hash: str, owner: str, expires: float) -> None:
-        """Remember a browser that has shown its token."""
+    def start_session(self, hash: str, token: str, expires: float) -> None:
+        """Remember a browser that has shown the token of which ``token`` is the hash, and not too many of them."""
         with self._change() as execute:
             execute("DELETE FROM sessions WHERE expires < ?", (time.time(),))
-            execute("INSERT INTO sessions (hash, owner, expires) VALUES (?, ?, ?)", (hash, owner, expires))
+            execute(
+                "DELETE FROM sessions WHERE token = ? AND hash NOT IN "
+                "(SELECT hash FROM sessions WHERE token = ? ORDER BY expires DESC LIMIT ?)",
+                (token, token, MOST_SESSIONS - 1),
+            )
+            execute("INSERT INTO sessions (hash, token, expires) VALUES (?, ?, ?)", (hash, token, expires))
 
-    def session_owner(self, hash: str) -> str | None:
-        """Return whose session this is, or None."""
-        rows = self._rows("SELECT owner FROM sessions WHERE hash = ? AND expires > ?", (hash, time.time()))
-        return rows[0]["owner"] if rows else None
+    def session_token(self, hash: str) -> str | None:
+        """Return the hash of the token that a browser has shown, or None where there is no such session."""
+        rows = self._rows("SELECT token FROM sessions WHERE hash = ? AND expires > ?", (hash, time.time()))
+        return rows[0]["token"] if rows else None
 
     def end_session(self, hash: str) -> None:
         """Forget a browser."""
         with self._change() as execute:
             execute("DELETE FROM sessions WHERE hash = ?", (hash,))
 
-    def _check_room(self, owner: str, queue: int | None, queue_per_token: int | None) -> None:
+    def _check_room(
+        self,
+        owner: str,
+        queue: int | None,
+        queue_per_token: int | None,
+        coming: int = 0,
+        coming_of_owner: int = 0,
+    ) -> None:
         counts = self._rows(
             "SELECT SUM(state = 'queued') AS waiting, SUM(owner = ?) AS own FROM jobs "
             "WHERE state IN ('queued', 'running')",
             (owner,),
         )[0]
-        if queue is not None and (counts["waiting"] or 0) >= queue:
+        if queue is not None and (counts["waiting"] or 0) + coming >= queue:
             raise QueueFull(f"{queue} jobs are waiting, which is the most; try again later")
-        if queue_per_token is not None and (counts["own"] or 0) >= queue_per_token:
+        if queue_per_token is not None and (counts["own"] or 0) + coming_of_owner >= queue_per_token:
             raise QueueFull(f"{queue_per_token} of your jobs are waiting or running, which is the most for one token")
 
     def _waiting(self) -> list[tuple[str, str]]:
@@ -332,10 +375,10 @@ def new_id() -> str:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    formats, names, files = (json.loads(row[column]) for column in ("formats", "names", "files"))
-    lists = {
+    formats, names = json.loads(row["formats"]), json.loads(row["names"])
+    parsed = {
         "formats": None if formats is None else tuple(formats),
         "names": tuple(names),
-        "files": tuple(StoredFile(*entry) for entry in files),
+        "thumbnail": bool(row["thumbnail"]),
     }
-    return Job(**dict(row) | lists)
+    return Job(**dict(row) | parsed)

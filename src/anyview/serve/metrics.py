@@ -1,12 +1,11 @@
 """Numbers for Prometheus."""
 
 from collections.abc import Mapping
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from anyview.serve.jobs import State
-
-_STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
 
 
 class Metrics:
@@ -26,7 +25,9 @@ class Metrics:
             registry=self._registry,
         )
         self._jobs = Gauge("anyview_jobs", "Jobs that are there, by state.", ["state"], registry=self._registry)
-        self._disk = Gauge("anyview_disk_bytes", "Results on the disk at the last sweep.", registry=self._registry)
+        self._disk = Gauge(
+            "anyview_disk_bytes", "Uploads and results on the disk at the last sweep.", registry=self._registry
+        )
         self._workers = Gauge("anyview_workers_ready", "Worker processes that are ready.", registry=self._registry)
         self._restarts = Gauge("anyview_worker_restarts", "Worker processes that crashed.", registry=self._registry)
 
@@ -43,7 +44,7 @@ class Metrics:
 
     def text(self, jobs: Mapping[str, int], disk_bytes: int, workers: int, restarts: int) -> bytes:
         """Write all numbers in Prometheus' format, with those that are looked up now."""
-        for state in _STATES:
+        for state in get_args(State):
             self._jobs.labels(state).set(jobs.get(state, 0))
         self._disk.set(disk_bytes)
         self._workers.set(workers)

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from anyview.serve import faults
 
 SMALL_BODY = 64 * 1024
 """Largest body of requests that are no uploads."""
@@ -22,11 +25,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' blob: data:",
-        "media-src 'self' blob:",
+        "img-src 'self' blob: data:",  # blob: pictures that are about to be uploaded
+        "media-src 'self'",
         "font-src 'self'",
-        "connect-src 'self' blob:",
-        "worker-src 'self' blob:",
+        "connect-src 'self'",
         "manifest-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
@@ -44,6 +46,7 @@ SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 
+logger = logging.getLogger(__name__)
 Count = Callable[[str, str, int, float], None]
 """Called with method, route, status and seconds of each request."""
 
@@ -62,11 +65,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started, status, body = time.perf_counter(), 500, _Body(receive)
+        answering = False
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answering
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answering = message["status"], True
                 if status >= 400:
                     await body.drain()
                 headers = MutableHeaders(scope=message)
@@ -83,6 +87,10 @@ class Guard:
                 await self._app(scope, body.receive, send_guarded)
                 return
             await self._app(scope, _limited(body.receive), send_guarded)
+        except Exception:  # the boundary; outside of it nobody would add the headers
+            if answering:
+                raise
+            await _answer(send_guarded, 500, faults.report(logger, f"{scope['method']} {scope['path']!r}"))
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._count(scope["method"], route, status, time.perf_counter() - started)

@@ -37,11 +37,11 @@ class ServeOptions:
     hosts: tuple[str, ...] = ()
     """Names that requests may call this server by, beside localhost, this machine's name and numeric addresses."""
     cors_origins: tuple[str, ...] = ()
-    """Other sites whose pages may use this server, as https://example.org; they need a token."""
+    """Other sites whose pages may use this server, as https://example.org; they need tokens (--auth on)."""
     queue: int = 100
-    """Jobs that wait, at most; one more is refused with 429."""
+    """Jobs that wait and uploads, at most; one more is refused with 429."""
     queue_per_token: int = 20
-    """Jobs of one token that wait or run, at most."""
+    """Jobs of one token that wait or run, and uploads of one token, at most."""
     streams_per_token: int = 20
     """Event streams that one token may hold open."""
     files: int = 200
@@ -54,6 +54,8 @@ class ServeOptions:
     """MiB of all files of an upload."""
     upload_stall_s: float = 60.0
     """Seconds that an upload may stand still."""
+    upload_s: float = 3600.0
+    """Seconds that an upload may take."""
     megapixels: float = 64.0
     """Million pixels of one picture or frame."""
     video_s: float = 600.0
@@ -71,7 +73,8 @@ class ServeOptions:
     keep_s: float = 86_400.0
     """Seconds that results are kept."""
     disk_mib: float = 20_480.0
-    """MiB of all results; beyond, the oldest are removed before their time."""
+    """MiB of all uploads and results; beyond, the oldest results are removed before their time, and uploads refused
+    where the others alone take as much."""
     free_mib: float = 512.0
     """MiB of the disk that stay free: uploads that would leave less are refused."""
     sweep_s: float = 30.0
@@ -95,7 +98,7 @@ class ServeOptions:
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
         for name in (
-            *("file_mib", "upload_mib", "upload_stall_s", "megapixels", "video_s", "job_s", "cancel_s"),
+            *("file_mib", "upload_mib", "upload_stall_s", "upload_s", "megapixels", "video_s", "job_s", "cancel_s"),
             *("depth_wait_s", "keep_s", "disk_mib", "sweep_s"),
         ):
             if not 0 < getattr(self, name) < math.inf:
@@ -104,8 +107,8 @@ class ServeOptions:
             raise ValueError(f"expected nice from 0 to 19, got {self.nice}")
         if not 0 <= self.free_mib < math.inf:
             raise ValueError(f"expected free_mib of 0 or above, got {self.free_mib}")
-        if self.auth == "off" and not self.is_loopback and self.cors_origins:
-            raise ValueError("cors_origins need tokens: other sites could do here what they want; leave out --auth off")
+        if self.cors_origins and not self.asks_for_tokens:
+            raise ValueError("cors_origins need tokens, or other sites could do here what they want: --auth on")
 
     @property
     def is_loopback(self) -> bool:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from anyview.serve import schemas
-from anyview.serve.archive import zip_stream
 from anyview.serve.examples import EXAMPLES, VIEWS
-from anyview.serve.jobs import Job
+from anyview.serve.jobs import MOST_SHARES, Job
 from anyview.serve.models import describe_models
 from anyview.serve.requests import DEFAULT_FORMATS, JobOptions, options_defaults, options_schema
+from anyview.serve.results import disposition, send_archive, send_file
 from anyview.serve.security import COOKIE, SESSION_S
 from anyview.serve.service import Service
 from anyview.serve.tokens import new_token, token_hash
@@ -22,7 +22,6 @@ KEEP_ALIVE_S = 15.0
 """Between signs of life in an event stream."""
 LOOK_S = 0.5
 """Between two looks whether the client of /v1/depth is still there: the server tells nobody."""
-SHOWN_INLINE = frozenset({"image/jpeg", "image/png", "application/json"})
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorAnswer, "description": words}
     for status, words in {
@@ -112,7 +111,8 @@ SharedJob = Annotated[Job, Depends(shared_job)]
 
 def answer(server: Service, job: Job) -> schemas.JobAnswer:
     """Say what a job is."""
-    return schemas.job_answer(job, server.store.positions().get(job.id))
+    files = server.store.files(job.id) if job.state == "done" else ()
+    return schemas.job_answer(job, server.store.positions().get(job.id), files)
 
 
 @router.post("/jobs", status_code=201, response_model=schemas.JobAnswer, openapi_extra=_UPLOAD)
@@ -127,8 +127,10 @@ async def create_job(request: Request, response: Response, server: Server, owner
 async def list_jobs(
     server: Server, owner: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 100
 ) -> schemas.JobsAnswer:
-    """List your jobs, the newest first."""
-    return schemas.JobsAnswer(jobs=[answer(server, job) for job in server.store.jobs(owner, limit=limit)])
+    """List your jobs without their files, the newest first."""
+    positions = server.store.positions()
+    jobs = server.store.jobs(owner, limit=limit)
+    return schemas.JobsAnswer(jobs=[schemas.job_entry(job, positions.get(job.id)) for job in jobs])
 
 
 @router.get("/jobs/{id}")
@@ -166,20 +168,21 @@ async def remove_job(job: OwnJobToChange, server: Server) -> None:
 @router.get("/jobs/{id}/files/{name:path}", response_class=FileResponse)
 async def read_file(name: str, job: OwnJob, server: Server) -> FileResponse:
     """Send a file of a result."""
-    return _file(server, job, name)
+    return send_file(server, job, name)
 
 
 @router.get("/jobs/{id}/archive.zip", response_class=StreamingResponse)
 async def read_archive(job: OwnJob, server: Server) -> StreamingResponse:
     """Send the formats that were asked for in one zip file."""
-    return _archive(server, job)
+    return send_archive(server, job)
 
 
 @router.post("/jobs/{id}/share", status_code=201)
 async def share_job(job: OwnJobToChange, server: Server) -> schemas.ShareAnswer:
     """Make a link that shows a job to whoever has it."""
     token = new_token()
-    server.store.share(job.id, token_hash(token))
+    if not server.store.share(job.id, token_hash(token)):
+        raise Refused(409, f"{MOST_SHARES} links lead to this job, which is the most; take them back first")
     return schemas.ShareAnswer(token=token, path=f"/v1/shared/{token}")
 
 
@@ -198,13 +201,13 @@ async def read_shared(job: SharedJob, server: Server) -> schemas.JobAnswer:
 @router.get("/shared/{token}/files/{name:path}", response_class=FileResponse)
 async def read_shared_file(name: str, job: SharedJob, server: Server) -> FileResponse:
     """Send a file of a shared result."""
-    return _file(server, job, name)
+    return send_file(server, job, name)
 
 
 @router.get("/shared/{token}/archive.zip", response_class=StreamingResponse)
 async def read_shared_archive(job: SharedJob, server: Server) -> StreamingResponse:
     """Send the formats of a shared result in one zip file."""
-    return _archive(server, job)
+    return send_archive(server, job)
 
 
 @router.post(
@@ -283,8 +286,10 @@ async def read_session(request: Request, server: Server) -> schemas.SessionAnswe
 
 @router.post("/session", status_code=204)
 async def start_session(given: schemas.SessionRequest, request: Request, response: Response, server: Server) -> None:
-    """Show a token once; the cookie that comes back stands for it in this browser."""
+    """Show a token once; the cookie that comes back stands for it in this browser, as long as the token is valid."""
     secret = server.gate.start_session(given.token)
+    if secret is None:
+        return
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, secret, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure)
 
@@ -322,39 +327,6 @@ async def _events(server: Service, job: Job) -> AsyncIterator[bytes]:
             pending.cancel()
 
 
-def _file(server: Service, job: Job, name: str) -> FileResponse:
-    """Send a file that the job's own list names; the name is compared, never joined to a path on its own account."""
-    file = next((file for file in job.files if file.name == name), None)
-    if file is None:
-        raise Refused(404, "the job has no such file")
-    path = server.folders.result(job.id) / file.name
-    if not path.is_file():
-        raise Refused(404, "the file has been removed")
-    return FileResponse(
-        path,
-        media_type=file.media_type,
-        filename=path.name,
-        content_disposition_type=_disposition(file.media_type),
-        headers={"cache-control": "private, max-age=3600"},
-    )
-
-
-def _disposition(media_type: str) -> str:
-    return "inline" if media_type in SHOWN_INLINE else "attachment"
-
-
-def _archive(server: Service, job: Job) -> StreamingResponse:
-    names = [file.name for file in job.files if file.name != "thumb.jpg" and not file.name.startswith("view/")]
-    if job.state != "done":
-        raise Refused(409, f"the job is {job.state}, so there is nothing to send")
-    disposition = f'attachment; filename="anyview-{job.id[:8]}.zip"'
-    return StreamingResponse(
-        zip_stream(server.folders.result(job.id), names),
-        media_type="application/zip",
-        headers={"content-disposition": disposition},
-    )
-
-
 async def _depth(request: Request, server: Service, owner: str) -> Response:
     arrays = wants_arrays(request.headers.get("accept", "*/*"))
     job = await server.submit(request, owner, formats=("npz",) if arrays else ("depth_png",))
@@ -373,15 +345,21 @@ async def _depth(request: Request, server: Service, owner: str) -> Response:
     if ended.state != "done":
         server.remove(ended)
         raise Refused(422, ended.error or "the job was cancelled")
-    wanted = next(file for file in ended.files if file.name.startswith("results.npz" if arrays else "depth_png/"))
+    files = server.store.files(job.id)
+    wanted = next((file for file in files if file.name.startswith("results.npz" if arrays else "depth_png/")), None)
+    if wanted is None:
+        raise Refused(404, "the result has been removed")
     # Read at once: what is to happen after an answer does not where the client closes as soon as it has all bytes.
     path = server.folders.result(job.id) / wanted.name
-    content = await asyncio.to_thread(path.read_bytes)
+    try:
+        content = await asyncio.to_thread(path.read_bytes)
+    except FileNotFoundError as error:
+        raise Refused(404, "the result has been removed") from error
     server.remove(ended)
     return Response(
         content,
         media_type=wanted.media_type,
-        headers={"content-disposition": f'{_disposition(wanted.media_type)}; filename="{path.name}"'},
+        headers={"content-disposition": f'{disposition(wanted.media_type)}; filename="{path.name}"'},
     )
 
 

@@ -1,11 +1,12 @@
 """The JSON of answers."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from anyview.exporters import FORMATS
-from anyview.serve.jobs import Job, State
+from anyview.serve.jobs import Job, State, StoredFile
 from anyview.serve.requests import is_installed
 
 
@@ -23,8 +24,8 @@ class FileAnswer(BaseModel):
     media_type: str
 
 
-class JobAnswer(BaseModel):
-    """A job. Times are in seconds since 1970."""
+class JobEntry(BaseModel):
+    """A job in a list. Times are in seconds since 1970."""
 
     id: str
     state: State
@@ -41,13 +42,19 @@ class JobAnswer(BaseModel):
     inputs: list[str] = Field(description="Names of the uploaded files.")
     views: int | None
     formats: list[str] | None = Field(description="As asked; null: the default ones.")
+    thumbnail: bool = Field(description="Whether the result has a file thumb.jpg.")
+
+
+class JobAnswer(JobEntry):
+    """A job with the files of its result."""
+
     files: list[FileAnswer]
 
 
 class JobsAnswer(BaseModel):
-    """Jobs, the newest first."""
+    """Jobs without their files, the newest first."""
 
-    jobs: list[JobAnswer]
+    jobs: list[JobEntry]
 
 
 class ShareAnswer(BaseModel):
@@ -136,9 +143,9 @@ class HealthAnswer(BaseModel):
     status: Literal["ok", "starting", "full"]
 
 
-def job_answer(job: Job, position: int | None) -> JobAnswer:
+def job_entry(job: Job, position: int | None) -> JobEntry:
     """Say what a job is to its owner."""
-    return JobAnswer(
+    return JobEntry(
         id=job.id,
         state=job.state,
         stage=job.stage,
@@ -154,8 +161,14 @@ def job_answer(job: Job, position: int | None) -> JobAnswer:
         inputs=list(job.names),
         views=job.views,
         formats=None if job.formats is None else list(job.formats),
-        files=[FileAnswer(name=file.name, size=file.size, media_type=file.media_type) for file in job.files],
+        thumbnail=job.thumbnail,
     )
+
+
+def job_answer(job: Job, position: int | None, files: Sequence[StoredFile]) -> JobAnswer:
+    """Say what a job is, and which files its result has."""
+    listed = [FileAnswer(name=file.name, size=file.size, media_type=file.media_type) for file in files]
+    return JobAnswer(**job_entry(job, position).model_dump(), files=listed)
 
 
 def formats_answer() -> list[FormatAnswer]:

@@ -56,17 +56,18 @@ class Gate:
             )
         return owner
 
-    def start_session(self, token: str) -> str:
-        """Take a browser's token and return the secret of its cookie.
+    def start_session(self, token: str) -> str | None:
+        """Take a browser's token and return the secret of its cookie; None where no tokens are asked for.
 
         Raises:
             Refused: No such token.
         """
-        owner = LOCAL if self._tokens is None else self._tokens.owner(token)
-        if owner is None:
+        if self._tokens is None:
+            return None
+        if self._tokens.owner(token) is None:
             raise Refused(401, "no such token")
         secret = new_token()
-        self._store.start_session(token_hash(secret), owner, time.time() + SESSION_S)
+        self._store.start_session(token_hash(secret), token_hash(token), time.time() + SESSION_S)
         return secret
 
     def end_session(self, secret: str) -> None:
@@ -84,8 +85,9 @@ class Gate:
                 raise Refused(401, "no such token")
             return owner, True
         secret = request.cookies.get(COOKIE)
-        owner = self._store.session_owner(token_hash(secret)) if secret else None
-        if owner is None or owner not in self._tokens.names:
+        shown = self._store.session_token(token_hash(secret)) if secret else None
+        owner = self._tokens.owner_of_hash(shown) if shown is not None else None
+        if owner is None:  # a session lasts no longer than the token that it began with
             raise Refused(401, "a token is needed: Authorization: Bearer TOKEN")
         return owner, False
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TextIO
@@ -13,13 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from anyview.serve.folders import Folders
 from anyview.serve.jobs import Job, JobStore, QueueFull, new_id
 from anyview.serve.metrics import Metrics
-from anyview.serve.options import ServeOptions
+from anyview.serve.options import MIB, ServeOptions
 from anyview.serve.requests import JobRequest, parse_request
 from anyview.serve.security import Gate
 from anyview.serve.supervisor import Supervisor
-from anyview.serve.sweeper import Sweeper
+from anyview.serve.sweeper import Incoming, Sweeper
 from anyview.serve.tokens import Tokens
-from anyview.serve.uploads import Refused, Upload, check_space, receive
+from anyview.serve.uploads import Refused, Upload, UploadedFile, check_space, receive
 
 RETRY_AFTER_S = 5
 """What those are told whom a full queue sends away."""
@@ -48,14 +49,22 @@ class Service:
         """Open the data folder; jobs that ran when a server ended there wait again.
 
         Raises:
-            ValueError: The folder cannot be written to, or another server is in there.
+            ValueError: The folder cannot be written to, another server is in there, or its jobs cannot be read.
         """
         folders = Folders(options.data.absolute())
         folders.make()
         lock = folders.lock()
-        store = JobStore(folders.database)
-        for job in store.jobs(states=["running"]):
-            store.requeue(job.id, keep_s=options.keep_s, counts=True)
+        try:
+            store = JobStore(folders.database)
+            try:
+                for job in store.jobs(states=["running"]):
+                    store.requeue(job.id, keep_s=options.keep_s, counts=True)
+            except sqlite3.Error as error:
+                store.close()
+                raise ValueError(f"the jobs in {folders.database} cannot be written: {error}") from error
+        except ValueError:
+            lock.close()
+            raise
         metrics = Metrics()
         supervisors = [
             Supervisor(device, dict(models), folders, store, options, metrics.count_job) for device in options.devices
@@ -103,13 +112,20 @@ class Service:
             raise Refused(422, str(error)) from error
 
     def check_room(self, owner: str) -> None:
-        """Refuse before an upload what would be refused after it.
+        """Refuse before an upload what would be refused after it, and after those that are coming in.
 
         Raises:
             Refused: The queue is full.
         """
+        uploads = self.sweeper.active_uploads.values()
         try:
-            self.store.check_room(owner, queue=self.options.queue, queue_per_token=self.options.queue_per_token)
+            self.store.check_room(
+                owner,
+                queue=self.options.queue,
+                queue_per_token=self.options.queue_per_token,
+                coming=len(uploads),
+                coming_of_owner=sum(upload.owner == owner for upload in uploads),
+            )
         except QueueFull as error:
             raise Refused(429, str(error), retry_after_s=RETRY_AFTER_S) from error
 
@@ -121,7 +137,7 @@ class Service:
         """
         self.check_room(owner)
         id = new_id()
-        self.sweeper.active_uploads.add(id)
+        self.sweeper.active_uploads[id] = Incoming(owner)
         try:
             upload = await self._receive(request, id)
             try:
@@ -132,13 +148,13 @@ class Service:
                     text = json.dumps(json.loads(text) | {"formats": formats})
                     parsed = replace(parsed, formats=formats)
                 self.folders.accept(self.folders.uploads / id, id)
-                return self._queue(owner, parsed, text, id=id, names=[file.name for file in upload.files])
+                return self._queue(owner, parsed, text, id=id, files=upload.files)
             except BaseException:
                 shutil.rmtree(self.folders.uploads / id, ignore_errors=True)
                 self.folders.drop(id)
                 raise
         finally:
-            self.sweeper.active_uploads.discard(id)
+            del self.sweeper.active_uploads[id]
 
     def submit_example(self, owner: str, name: str, text: bytes) -> Job:
         """Queue the job of a demo scene.
@@ -146,6 +162,7 @@ class Service:
         Raises:
             Refused: In one line, why not.
         """
+        self.check_room(owner)
         parsed = self.parse(text or b"{}", example=name)
         check_space(self.folders.root, self.options)
         return self._queue(owner, parsed, (text or b"{}").decode(), example=name)
@@ -202,7 +219,7 @@ class Service:
         text: str,
         *,
         id: str | None = None,
-        names: Sequence[str] = (),
+        files: Sequence[UploadedFile] = (),
         example: str | None = None,
     ) -> Job:
         try:
@@ -211,7 +228,8 @@ class Service:
                 parsed.model,
                 text,
                 id=id,
-                names=names,
+                names=[file.name for file in files],
+                input_size=sum(file.size for file in files),
                 example=example,
                 formats=parsed.formats,
                 queue=self.options.queue,
@@ -221,7 +239,16 @@ class Service:
             raise Refused(429, str(error), retry_after_s=RETRY_AFTER_S) from error
 
     async def _receive(self, request: Request, id: str) -> Upload:
-        headers = request.headers
+        headers, incoming = request.headers, self.sweeper.active_uploads[id]
+
+        def look(come: int, announced: int) -> None:
+            incoming.size = come
+            check_space(self.folders.root, self.options, coming=announced)
+            if self.sweeper.input_bytes() + announced > self.options.disk_mib * MIB:
+                raise Refused(
+                    507, "the uploads of jobs that wait fill the disk of the server", retry_after_s=RETRY_AFTER_S
+                )
+
         try:
             return await receive(
                 request.stream(),
@@ -229,6 +256,7 @@ class Service:
                 headers.get("content-length"),
                 self.folders.uploads / id,
                 self.options,
+                look,
             )
         except ClientDisconnect as error:
             raise Refused(400, "the client went away") from error

@@ -6,13 +6,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Literal
 
-from anyview.serve import worker
+from anyview.serve import faults, worker
 from anyview.serve.folders import Folders
 from anyview.serve.jobs import Job, JobStore, StoredFile
 from anyview.serve.options import ServeOptions
@@ -91,10 +92,10 @@ class Supervisor(threading.Thread):
             return
         try:
             self._serve(job)
-        except Exception as error:  # the boundary: a job may fail, the thread may not
-            logger.exception("job %s", job.id)
+        except Exception:  # the boundary: a job may fail, the thread may not
+            reason = faults.report(logger, f"job {job.id}")
             self._end_worker()
-            self._finish(job, worker.Ended(error=f"internal error of the server: {one_line(error)}"))
+            self._finish(job, worker.Ended(error=reason))
         self._write_outcome()
 
     def _has_worker(self) -> bool:
@@ -153,7 +154,10 @@ class Supervisor(threading.Thread):
             self._finish(job, outcome)
 
     def _watch(self, job: Job) -> worker.Ended | None:
-        """Listen to the worker until the job has ended; None where the server ends first."""
+        """Listen to the worker until the job has ended; None where the server ends first.
+
+        Where that happens after the job was to be ended, it has ended, and its worker with it.
+        """
         assert self._pipe is not None
         assert self._process is not None
         deadline = time.monotonic() + self._options.job_s
@@ -178,12 +182,15 @@ class Supervisor(threading.Thread):
                 elif now > deadline:
                     reason = worker.Ended(error=f"it took longer than the {self._options.job_s:g} s that a job may run")
                 if reason is not None:
-                    self._pipe.send(None)
+                    with suppress(OSError):  # it has just ended, as the next round will see
+                        self._pipe.send(None)
                     given_up = now + self._options.cancel_s
             elif now > given_up:
                 self._end_worker()
                 return reason
-        return None
+        if reason is not None:
+            self._end_worker()
+        return reason
 
     def _note(self, job: Job, progress: worker.Progress) -> None:
         try:

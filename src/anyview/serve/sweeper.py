@@ -5,12 +5,24 @@ import shutil
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
 
 from anyview.serve.folders import Folders
 from anyview.serve.jobs import ENDED, JobStore
 from anyview.serve.options import MIB, ServeOptions
 
+MOST_KEPT = 10_000
+"""Jobs that have ended, failed and cancelled ones among them, which take hardly any space but some time."""
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Incoming:
+    """An upload that is being written."""
+
+    owner: str
+    size: int = 0
+    """Bytes that have come, at the last look."""
 
 
 class Sweeper(threading.Thread):
@@ -24,10 +36,10 @@ class Sweeper(threading.Thread):
         self._stopping = threading.Event()
         self._forgotten: set[str] = set()
         """Folders that had no job at the last sweep."""
-        self.active_uploads: set[str] = set()
-        """Names of folders that are being written into."""
+        self.active_uploads: dict[str, Incoming] = {}
+        """By the names of the folders that they are written into."""
         self.disk_bytes = 0
-        """What all results took on the disk at the last sweep."""
+        """What all uploads and results took on the disk at the last sweep."""
 
     def stop(self) -> None:
         """Ask the thread to end."""
@@ -54,14 +66,18 @@ class Sweeper(threading.Thread):
             if job.expires is not None and job.expires <= now:
                 self._store.remove(job.id)
             else:
-                kept.append((job.id, sum(file.size for file in job.files)))
-        total = sum(size for _, size in kept)
-        while kept and total > self._options.disk_mib * MIB:  # the oldest come last
+                kept.append((job.id, job.size))
+        total = self.input_bytes() + sum(size for _, size in kept)
+        while kept and (total > self._options.disk_mib * MIB or len(kept) > MOST_KEPT):  # the oldest come last
             id, size = kept.pop()
             self._store.remove(id)
             total -= size
         self.disk_bytes = total
         self._drop_orphans(at_once)
+
+    def input_bytes(self) -> int:
+        """Return the bytes of all uploads, those that are coming in among them."""
+        return self._store.input_bytes() + sum(upload.size for upload in list(self.active_uploads.values()))
 
     def _drop_orphans(self, at_once: bool) -> None:
         """Remove folders of no job, and what is left of uploads and examples that came to no end."""

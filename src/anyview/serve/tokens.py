@@ -20,13 +20,17 @@ class Tokens:
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
         """``tokens``: name -> token."""
-        self._hashes = {name: token_hash(token).encode() for name, token in tokens.items()}
+        self._hashes = {name: token_hash(token) for name, token in tokens.items()}
 
     def owner(self, token: str) -> str | None:
         """Return who has this token, in a time that does not depend on how much of it is right."""
-        given, found = token_hash(token).encode(), None
+        return self.owner_of_hash(token_hash(token))
+
+    def owner_of_hash(self, hash: str) -> str | None:
+        """Return who has the token of this hash, in such a time too."""
+        found = None
         for name, expected in self._hashes.items():
-            if hmac.compare_digest(given, expected):
+            if hmac.compare_digest(hash, expected):
                 found = name
         return found
 

@@ -5,7 +5,8 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,11 @@ HEADER_BYTES = 4096
 """Headers of one part."""
 MOST_FIELDS = 4
 """Parts that are no files."""
+LOOK_BYTES = 16 * MIB
+"""Of an upload between two looks whether it may go on."""
+
+Look = Callable[[int, int], None]
+"""Called with the bytes of an upload that have come and those that are announced beside; raises `Refused`."""
 
 
 class Refused(Exception):
@@ -51,11 +57,17 @@ class Upload:
 
 
 async def receive(
-    chunks: AsyncIterator[bytes], content_type: str, content_length: str | None, folder: Path, limits: ServeOptions
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    content_length: str | None,
+    folder: Path,
+    limits: ServeOptions,
+    look: Look,
 ) -> Upload:
     """Write the files of a multipart body into ``folder``, which is made, as 0000.jpg and so on.
 
-    Pictures' headers are read, so that what is let in is what it says it is and not larger than allowed.
+    Pictures' headers are read, so that what is let in is what it says it is and not larger than allowed. ``look`` is
+    called before anything is written, and every `LOOK_BYTES`: others write to the same disk.
 
     Raises:
         Refused: The body is not what was expected, is too much, or stands still. The folder is removed then, and in
@@ -65,12 +77,12 @@ async def receive(
     announced = int(content_length) if content_length is not None and content_length.isdecimal() else 0
     if announced > most:
         raise Refused(413, f"an upload may have at most {limits.upload_mib:g} MiB")
-    check_space(folder.parent, limits, coming=announced)
-    folder.mkdir()
+    look(0, announced)
+    folder.mkdir(mode=0o700)
     try:
         parts = _Parts(folder, limits)
         try:
-            await _feed(parts, chunks, content_type, most, limits)
+            await _feed(parts, chunks, content_type, announced, most, limits, look)
         finally:
             parts.close()
         await asyncio.to_thread(_check_pictures, parts.upload, limits)
@@ -93,7 +105,13 @@ def check_space(folder: Path, limits: ServeOptions, *, coming: int = 0) -> None:
 
 
 async def _feed(
-    parts: "_Parts", chunks: AsyncIterator[bytes], content_type: str, most: int, limits: ServeOptions
+    parts: "_Parts",
+    chunks: AsyncIterator[bytes],
+    content_type: str,
+    announced: int,
+    most: int,
+    limits: ServeOptions,
+    look: Look,
 ) -> None:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
@@ -101,20 +119,26 @@ async def _feed(
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Refused(415, "expected a body of type multipart/form-data, with a boundary")
-    total = 0
+    total, next_look, end = 0, LOOK_BYTES, time.monotonic() + limits.upload_s
     try:
         parser = MultipartParser(options[b"boundary"], parts.callbacks())  # type: ignore[arg-type]
         source = aiter(chunks)
         while True:
+            left = end - time.monotonic()
             try:
-                chunk = await asyncio.wait_for(anext(source), limits.upload_stall_s)
+                chunk = await asyncio.wait_for(anext(source), min(limits.upload_stall_s, left))
             except StopAsyncIteration:
                 break
             except asyncio.TimeoutError as error:
+                if left < limits.upload_stall_s:
+                    raise Refused(408, f"an upload may take at most {limits.upload_s:g} s") from error
                 raise Refused(408, f"nothing came for {limits.upload_stall_s:g} s") from error
             total += len(chunk)
             if total > most:
                 raise Refused(413, f"an upload may have at most {limits.upload_mib:g} MiB")
+            if total >= next_look:
+                look(total, max(announced - total, 0))
+                next_look = total + LOOK_BYTES
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:

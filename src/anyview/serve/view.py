@@ -18,6 +18,7 @@ from anyview.exporters.depth_vis import depth_range
 from anyview.exporters.points import point_cloud, select_pixels, thin
 from anyview.files import atomic_path
 from anyview.options import ExportOptions
+from anyview.serve.jobs import THUMBNAIL
 from anyview.types import Prediction
 
 POINT = np.dtype(
@@ -44,7 +45,7 @@ def write_view(
     mesh: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write ``view/`` and ``thumb.jpg`` into a folder that exists; ``mesh`` is the name of a mesh beside them.
+    """Write ``view/`` and `THUMBNAIL` into a folder that exists; ``mesh`` is the name of a mesh beside them.
 
     The points are the ones that the options choose for all formats, but for the confidence: of those below the
     percentile the file holds some too, and the scene says from which confidence on the formats have them.
@@ -71,7 +72,7 @@ def write_view(
             "mesh": mesh,
         }
         (temporary / "scene.json").write_text(json.dumps(scene, allow_nan=False))
-    write_thumbnail(prediction, folder / "thumb.jpg")
+    write_thumbnail(prediction, folder / THUMBNAIL)
     tell(steps, steps)
 
 

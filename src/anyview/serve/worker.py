@@ -1,8 +1,8 @@
 """The process that predicts: one job after the other on one device. What ends it ends one job, not the server."""
 
+import logging
 import os
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyview.exporters import FORMATS, check_request, export
+from anyview.serve import faults
 from anyview.serve.content import Kind
 from anyview.serve.examples import example_pictures
 from anyview.serve.options import ServeOptions
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anyview.predictor import DepthAnything3
     from anyview.types import Cameras, Prediction, Scene
 
+logger = logging.getLogger(__name__)
 Tell = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and how much there is to do."""
 SHARES = {"rendering": 0.1, "loading": 0.1, "reading": 0.1, "predicting": 0.5, "exporting": 0.1, "viewing": 0.1}
@@ -96,6 +98,8 @@ def main(pipe: Connection, device: str, models: dict[str, str], examples: Path, 
 
 
 def _outcome(worker: "Worker", task: Task, pipe: Connection) -> Ended:
+    import torch
+
     told: list[Progress] = []
 
     def tell(stage: str, done: int, total: int) -> None:
@@ -113,11 +117,12 @@ def _outcome(worker: "Worker", task: Task, pipe: Connection) -> Ended:
         return Ended(cancelled=True)
     except MemoryError as error:
         return Ended(error=f"out of memory: {_without_paths(one_line(error), task)}")
+    except torch.OutOfMemoryError:  # outside of the network, where it is a MemoryError
+        return Ended(error="out of memory of the device: fewer views, or a lower resolution, take less")
     except (ValueError, ImportError, OSError) as error:
         return Ended(error=_without_paths(one_line(error), task))
-    except Exception as error:  # the boundary: whatever it was, it is this job's fault and the next one's chance
-        traceback.print_exc()
-        return Ended(error=f"internal error: {_without_paths(one_line(error), task)}", unforeseen=True)
+    except Exception:  # the boundary: whatever it was, it is this job's fault and the next one's chance
+        return Ended(error=faults.report(logger, f"job {task.id}"), unforeseen=True)
 
 
 def _without_paths(text: str, task: Task) -> str:
