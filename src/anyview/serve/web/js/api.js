@@ -16,7 +16,8 @@
  * @property {string} model
  * @property {string | null} example
  * @property {number | null} views
- * @property {JobFile[]} files
+ * @property {JobFile[]} files Of a single job; lists do without.
+ * @property {boolean} [thumbnail] In lists: whether there is one.
  * @property {number} created Seconds since 1970.
  * @property {number | null} expires
  */

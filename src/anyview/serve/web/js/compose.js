@@ -31,14 +31,6 @@ export async function startComposing(onJob) {
   const uploading = byId("uploading", HTMLElement);
   const bar = byId("upload-bar", HTMLProgressElement);
   let broken = new AbortController();
-  const chooser = new FileChooser(
-    { zone: byId("drop", HTMLElement), picker: byId("picker", HTMLInputElement), list: byId("files", HTMLElement) },
-    () => {
-      send.disabled = chooser.files.length === 0;
-      const count = chooser.files.length;
-      send.textContent = count ? `Reconstruct from ${count} file${count > 1 ? "s" : ""}` : "Reconstruct";
-    },
-  );
   const names = ["models", "options", "formats", "examples"];
   const [{ models }, options, formats, { examples }] = await Promise.all(names.map((name) => getJson(`v1/${name}`)));
   showModels(models);
@@ -55,6 +47,14 @@ export async function startComposing(onJob) {
   byId("video-options", HTMLElement).replaceChildren(...forms.video.rows);
   showFormats(formats);
   showExamples(examples, onJob);
+  // Only now: had a request failed, this would run again, and the elements would belong to two choosers.
+  const chooser = new FileChooser(
+    { zone: byId("drop", HTMLElement), picker: byId("picker", HTMLInputElement), list: byId("files", HTMLElement) },
+    ({ length }) => {
+      send.disabled = length === 0;
+      send.textContent = length ? `Reconstruct from ${length} file${length > 1 ? "s" : ""}` : "Reconstruct";
+    },
+  );
 
   byId("cancel-upload", HTMLButtonElement).addEventListener("click", () => broken.abort());
   byId("compose", HTMLFormElement).addEventListener("submit", async (event) => {
