@@ -1,4 +1,4 @@
-"""The start of the page when things go wrong or change meanwhile: requests that fail, jobs that move on, logging out."""
+"""The start of the page when things go wrong or change meanwhile: failed requests, jobs that move on, logging out."""
 
 import re
 
@@ -77,8 +77,7 @@ def test_the_gallery_changes_in_place(visit):
 
 
 def test_a_gallery_that_was_left_asks_no_more(visit, result):
-    page, asked = visit.page, []
-    page.route(LIST, lambda route: asked.append(route))
+    page, asked = visit.page, visit.hold(LIST)
     visit.open()
     page.locator("#formats input").first.wait_for()
     page.evaluate(f"location.hash = '#/jobs/{result}'")
