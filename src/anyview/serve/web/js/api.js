@@ -15,6 +15,7 @@
  * @property {string | null} error
  * @property {string} model
  * @property {string | null} example
+ * @property {string[]} inputs Names of the uploaded files.
  * @property {number | null} views
  * @property {JobFile[]} files Of a single job; lists do without.
  * @property {boolean} [thumbnail] In lists: whether there is one.
