@@ -3,12 +3,13 @@
     python benchmarks/streaming.py loop                 # 1,000 frames around a room: drift, loops, false loops
     python benchmarks/streaming.py memory               # peak memory for 200 and for 2,000 frames
     python benchmarks/streaming.py memory MODEL         # of a synthetic walk for 60 and for 300 frames, with a network
-    python benchmarks/streaming.py model MODEL          # a synthetic walk, with and without each ingredient
+    python benchmarks/streaming.py model MODEL          # synthetic walks, with and without each ingredient
     python benchmarks/streaming.py windows MODEL        # frames/s and memory by window size
 
-`anyview odometry` compares real sequences with their truth. `model` keeps the walk and what it has measured in
+`anyview odometry` compares real sequences with their truth. `model` keeps the walks and what it has measured in
 ``--folder``. Killed and started again it goes on, also within a stream; with other weights, options or code it measures
-afresh.
+afresh. What is left out is judged by the mean over ``--rooms`` of its difference from everything in the same room, with
+the standard error of that mean.
 
 Injected geometry (`anyview.streaming.injected`) separates what stitching costs from what prediction costs. ATE is the
 root mean square error of the camera centres after the best similarity, also in per cent of the path's length; RPE is
@@ -38,8 +39,9 @@ from anyview.options import StreamOptions
 from anyview.predictor import DepthAnything3
 from anyview.streaming import seams, stream
 from anyview.streaming.injected import Errors, InjectedPredictor, circle_cameras, path_length
+from anyview.streaming.network import NetworkPredictor
 from anyview.types import Cameras
-from synthetic_walk import TrueGeometry, load_walk, score_path, score_surfaces
+from synthetic_walk import Remembering, TrueGeometry, load_walk, score_path, score_surfaces
 
 WALK = 300
 """Frames of the walk with a model."""
@@ -65,7 +67,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="default: 1,000; with a model 300")
     parser.add_argument("--resolution", type=int, default=112, help="longer side that a network sees")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "anyview-streaming")
-    parser.add_argument("--room", type=int, default=0, help="of the test split, that is walked through with `model`")
+    parser.add_argument("--rooms", type=int, nargs="+", default=[0], help="of the test split, to walk with `model`")
     parser.add_argument("--windows", type=int, nargs="+", default=[4, 8, 16, 32])
     options = parser.parse_args()
     given = options.arguments
@@ -80,7 +82,9 @@ def main() -> None:
     elif options.what == "windows":
         report = measure_windows(given[0], options.windows, options.resolution)
     else:
-        report = measure_model(given[0], options.frames or WALK, options.resolution, options.folder, options.room)
+        model, frames = load(given[0]), options.frames or WALK
+        rooms = {room: measure_room(model, frames, options.resolution, options.folder, room) for room in options.rooms}
+        report = {"rooms": rooms, "mean": summarize(rooms)}
     print(json.dumps(report))
 
 
@@ -150,25 +154,28 @@ def measure_one_length(frames: int, model: list[str], resolution: int, folder: P
     return {"peak_mib": report.memory_bytes / 2**20, "disk_mib": report.disk_bytes / 2**20, "frames": frames}
 
 
-def measure_model(name: str, frames: int, resolution: int, folder: Path, room: int) -> dict[str, dict[str, float]]:
+def measure_room(
+    model: DepthAnything3, frames: int, resolution: int, folder: Path, room: int
+) -> dict[str, dict[str, float]]:
     """Stream a walk through a synthetic room, leaving out one ingredient at a time; its truth first, for comparison."""
-    model = load(name)
     everything = StreamOptions(resolution=resolution, keyframe_change=0.0)
     nothing = replace(everything, conditioning="none", blend=False, loops=False)
     walk = load_walk(frames, resolution, folder, room)
     share = seams.CAMERA_SHARE
+    # Most variants ask for the same windows.
+    network = Remembering(NetworkPredictor(model, everything))
     variants = {
         "true geometry": (TrueGeometry(walk), replace(everything, loops=False), share),
-        "all": (model, everything, share),
-        "no conditioning": (model, replace(everything, conditioning="none"), share),
-        "no blending": (model, replace(everything, blend=False), share),
-        "no loops": (model, replace(everything, loops=False), share),
-        "none of the three": (model, nothing, share),
-        "seams by points only": (model, everything, 0.0),
+        "all": (network, everything, share),
+        "no conditioning": (network, replace(everything, conditioning="none"), share),
+        "no blending": (network, replace(everything, blend=False), share),
+        "no loops": (network, replace(everything, loops=False), share),
+        "none of the three": (network, nothing, share),
+        "seams by points only": (network, everything, 0.0),
     }
     report = {}
     for variant, (predictor, options, camera_share) in variants.items():
-        here = folder / f"{variant.replace(' ', '-')}-{fingerprint(predictor, frames, options)}-{room}"
+        here = folder / f"{variant.replace(' ', '-')}-{fingerprint(model, frames, options)}-{room}"
         scores = here / "scores.json"
         if not scores.exists():
             with (
@@ -183,15 +190,29 @@ def measure_model(name: str, frames: int, resolution: int, folder: Path, room: i
                 temporary.write_text(json.dumps(found))
             shutil.rmtree(here / "frames")
         report[variant] = json.loads(scores.read_text())
-        say(f"{variant}: {report[variant]}")
+        say(f"room {room}, {variant}: {report[variant]}")
     return report
 
 
-def fingerprint(predictor: DepthAnything3 | TrueGeometry, frames: int, options: StreamOptions) -> str:
+def summarize(rooms: dict[int, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Average over rooms: errors of every variant, and how much worse it is than everything, paired by room."""
+    summary = {}
+    for variant in next(iter(rooms.values())):
+        summary[variant] = {"rooms": len(rooms)}
+        for score in ("ate_percent", "sheets_cm"):
+            values = np.array([room[variant][score] for room in rooms.values()])
+            worse = values - np.array([room["all"][score] for room in rooms.values()])
+            error = worse.std(ddof=1) / len(rooms) ** 0.5 if len(rooms) > 1 else None
+            numbers = {score: values.mean(), f"{score}_worse": worse.mean(), f"{score}_worse_error": error}
+            summary[variant] |= {name: None if value is None else float(value) for name, value in numbers.items()}
+        say(f"mean, {variant}: {summary[variant]}")
+    return summary
+
+
+def fingerprint(model: DepthAnything3, frames: int, options: StreamOptions) -> str:
     """Name a measurement by the weights, options and code that it comes from."""
     digest = hashlib.sha256(f"{frames} {options}".encode())
-    tensors = predictor.network.state_dict().values() if isinstance(predictor, DepthAnything3) else ()
-    for tensor in tensors:
+    for tensor in model.network.state_dict().values():
         digest.update(tensor.float().cpu().numpy().tobytes())
     for path in sorted(Path(seams.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())

@@ -3,6 +3,7 @@
 Used by `benchmarks/streaming.py`. Rendering is the slow part, so a walk is kept in a file.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from anyview.geometry.pose import camera_centers, rigid_inverse
 from anyview.geometry.robust_alignment import fit_similarity_robustly
 from anyview.streaming import Stream
 from anyview.streaming.cloud import sure_pixels
-from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry
+from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry, WindowPredictor
 from anyview.streaming.injected import path_length
 from anyview.streaming.outputs import stored_frames
 from anyview.synth.cameras import look_at
@@ -74,6 +75,28 @@ class TrueGeometry:
         images = torch.from_numpy(np.stack([frame.picture.pixels for frame in frames]))
         views = PosedViews(images, depth, 2.0 * (true > 0), Cameras(poses, cameras.intrinsics))
         return WindowGeometry(views, torch.zeros(len(frames), 1))
+
+
+class Remembering:
+    """Predicts the same window once, whoever asks for it."""
+
+    def __init__(self, predictor: WindowPredictor) -> None:
+        self.predictor, self.name = predictor, predictor.name
+        self._windows: dict[bytes, WindowGeometry] = {}
+
+    def predict_window(
+        self, frames: Sequence[StreamFrame], known: Cameras | None = None, known_views: Sequence[int] = ()
+    ) -> WindowGeometry:
+        """Look for the same pictures with the same known cameras; ask the predictor where there are none."""
+        asked = hashlib.sha256(repr(tuple(known_views)).encode())
+        for frame in frames:
+            asked.update(repr(frame.picture.pixels.shape).encode() + frame.picture.pixels.tobytes())
+        for numbers in () if known is None else (known.world_to_camera, known.intrinsics):
+            asked.update(numbers.numpy().tobytes())
+        key = asked.digest()
+        if key not in self._windows:
+            self._windows[key] = self.predictor.predict_window(frames, known, known_views)
+        return self._windows[key]
 
 
 def load_walk(frames: int, resolution: int, folder: Path, index: int = 0) -> Walk:

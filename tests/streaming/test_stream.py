@@ -498,6 +498,15 @@ def test_a_journal_above_the_disk_limit_is_reported(circling, options):
     assert re.fullmatch(r"disk limit passed: 1 \(what resuming needs takes 0\.\d\d MiB after 1 windows\)", fault)
 
 
+def test_the_clock_stops_with_the_stream(circling, options):
+    truth = circling(10)
+    with stream(truth, truth.frames(), options()) as run:
+        next(iter(run))
+        assert run.report.seconds < run.report.seconds
+        list(run)
+        assert 0 < run.report.seconds == run.report.seconds
+
+
 def test_temporary_folders_vanish(circling, options):
     truth = circling(10)
     run = stream(truth, truth.frames(), options())

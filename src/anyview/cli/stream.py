@@ -143,7 +143,7 @@ def interrupted_by(stop: Callable[[], None]) -> Iterator[None]:
 
 def _state(report: "StreamReport") -> str:
     loops = f"{report.loops_believed} of {report.loops_found} loops"
-    return f"{report.frames_per_second:.2f} frames/s, scale ±{report.scale_drift:.1%}, {loops}"
+    return f"{report.frames_per_second:.2f} kept frames/s, scale ±{report.scale_drift:.1%}, {loops}"
 
 
 def _summarise_stream(report: "StreamReport", written: Mapping[str, Path]) -> None:

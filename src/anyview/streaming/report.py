@@ -53,7 +53,7 @@ class StreamReport:
     least_inliers: float = 1.0
     """The worst seam's share of points that agree."""
     seconds: float = 0.0
-    """Of this process, waiting for the source included."""
+    """Of this process until the stream ended, waiting for the source included, writing the outputs not."""
     predicting_s: float = 0.0
     """Of these, in the network."""
     frames_this_run: int = 0

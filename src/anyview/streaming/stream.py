@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -18,7 +17,6 @@ from anyview.files import check_folder
 from anyview.geometry.alignment import Similarity
 from anyview.images.preprocess import prepare_views
 from anyview.options import StreamOptions
-from anyview.predictor import DepthAnything3
 from anyview.streaming.frames import PosedViews, StreamFrame, WindowGeometry, WindowPredictor
 from anyview.streaming.joining import (
     Overlap,
@@ -43,15 +41,13 @@ from anyview.streaming.scene_map import (
     record_to_arrays,
 )
 from anyview.streaming.seams import align_views, typical_depth
-from anyview.streaming.sources import FrameSource, live_frame, open_source, steady
+from anyview.streaming.sources import FrameSource, live_frame, steady
 from anyview.streaming.store import StreamStore
 from anyview.streaming.windows import cut_windows
 from anyview.types import Cameras, Picture, Units
 
 GIB = 2**30
 MIB = 2**20
-OTHERS_RESOLUTION = 504
-"""Where neither the options nor the predictor say one: that of the published models."""
 
 
 @dataclass(frozen=True)
@@ -80,59 +76,6 @@ class StreamWindow:
 
     def __len__(self) -> int:
         return len(self.frames)
-
-
-def stream(
-    model: DepthAnything3 | WindowPredictor,
-    source: Any,
-    options: StreamOptions = StreamOptions(),
-    *,
-    folder: str | Path | None = None,
-    resume: bool = False,
-    known_poses: KnownPoses | None = None,
-    intrinsics: Any = None,
-    frames_per_second: float | None = None,
-    watch: bool = False,
-) -> "Stream":
-    """Turn a sequence of any length into one scene, window by window.
-
-    Use as ``for window in stream(model, "walk.mp4"): …``. Taking no further window pauses it; `Stream.cancel` ends it.
-
-    Args:
-        model: An any-view model, or whatever predicts windows.
-        source: A folder, a pattern, a video, a camera's number, an address, or an iterable (`sources.open_source`).
-        options: See `StreamOptions`.
-        folder: Where intermediate results are kept; a stream that was killed goes on from it. Default: a temporary
-            folder, which vanishes when the stream is closed.
-        resume: Go on with the stream in ``folder``, if there is one.
-        known_poses: Of all frames, some, or with gaps. The world is theirs, from the first one on.
-        intrinsics: Known ones, 3 × 3, in pixels of the pictures as given, the same for all.
-        frames_per_second: Of a video, how many to take; of a folder, how many there are.
-        watch: Wait for more pictures in a folder.
-
-    Raises:
-        ValueError: in one line, what is wrong with the source, the model, the known poses or the folder.
-        ImportError: loops need SciPy and it is not installed.
-    """
-    options.check()
-    if options.loops or known_poses is not None:
-        _check_scipy()
-    opened = open_source(source, options, frames_per_second=frames_per_second, watch=watch)
-    matrix = None if intrinsics is None else torch.as_tensor(np.asarray(intrinsics, dtype=np.float64)).float()
-    if options.resolution is None:
-        made_for = model.network.config.resolution if isinstance(model, DepthAnything3) else OTHERS_RESOLUTION
-        options = replace(options, resolution=made_for)
-    if isinstance(model, DepthAnything3):
-        predictor: WindowPredictor = NetworkPredictor(model, options, matrix)
-    elif matrix is not None:
-        raise ValueError(f"{model.name} is no network: intrinsics have no meaning for it")
-    else:
-        predictor = model
-    if known_poses:
-        known_poses.check_distances()
-    if known_poses is not None and (expected := opened.expected()):
-        known_poses.check_matches(expected)
-    return Stream(predictor, opened, options, folder, resume=resume, known_poses=known_poses)
 
 
 class Stream:
@@ -164,6 +107,7 @@ class Stream:
         """Of the source until now, passed-over and unreadable frames included."""
         self._overlap: Overlap | None = None
         self._started = time.monotonic()
+        self._ended: float | None = None
         self._kept_before = 0
         done = self.store.open(self._describe(), resume=resume)
         if done:
@@ -191,7 +135,7 @@ class Stream:
             loops_found=len(self.scene.loops),
             loops_believed=sum(weight > 0.5 for weight in self.scene.loop_weights),
             anchors=len(self.scene.anchors),
-            seconds=time.monotonic() - self._started,
+            seconds=(time.monotonic() if self._ended is None else self._ended) - self._started,
             memory_bytes=peak_memory(),
             gpu_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
             disk_bytes=self.store.disk_bytes,
@@ -251,6 +195,7 @@ class Stream:
             elif not self._cancelled:
                 raise ValueError(f"{self.source.description} gave no frame that can be read")
         finally:
+            self._ended = time.monotonic()
             if self.known_poses and not self.scene.anchors:
                 self.faults.add("known poses", "none of them belongs to a frame that came")
 
@@ -403,10 +348,3 @@ class Stream:
         self._overlap = overlap_from_arrays(last)
         self.positions = self._overlap.frames[-1].index + 1
         self._kept_before = self.scene.count_frames() + len(self._overlap.frames)
-
-
-def _check_scipy() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("scipy") is None:
-        raise ImportError('closing loops and known poses need scipy: pip install "anyview[streaming]"')
