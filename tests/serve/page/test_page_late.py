@@ -6,10 +6,10 @@ from browsing import WITHOUT_BROWSER
 pytestmark = pytest.mark.skipif(WITHOUT_BROWSER, reason="no Chromium is installed (Debian: apt install chromium)")
 
 COUNT_CLOSED = """
-    window.made = window.closed = 0;
+    window.bitmaps = { made: 0, closed: 0 };
     const [make, close] = [window.createImageBitmap, ImageBitmap.prototype.close];
-    window.createImageBitmap = (...rest) => { window.made += 1; return make.call(window, ...rest); };
-    ImageBitmap.prototype.close = function () { window.closed += this.width > 0; return close.call(this); };
+    window.createImageBitmap = (...rest) => { bitmaps.made += 1; return make.call(window, ...rest); };
+    ImageBitmap.prototype.close = function () { bitmaps.closed += this.width > 0; return close.call(this); };
 """
 IS_LOST = "document.getElementById('stage-canvas').getContext('webgl2').isContextLost()"
 
@@ -76,14 +76,14 @@ def test_pictures_do_not_stay_in_memory_twice(visit, result):
     page = visit.page
     page.add_init_script(COUNT_CLOSED)
     visit.open_result(result)
-    page.wait_for_function("() => window.closed === 4")
-    assert page.evaluate("window.made") == 4
+    page.wait_for_function("() => bitmaps.closed === 4")
+    assert page.evaluate("bitmaps.made") == 4
     page.click("#tab-depth")
     visit.settle()
     page.locator("#strip button").nth(1).click()
-    page.wait_for_function("() => window.made === 6 && window.closed === 5")
+    page.wait_for_function("() => bitmaps.made === 6 && bitmaps.closed === 5")
     page.evaluate("location.hash = '#/'")
-    page.wait_for_function("() => window.closed === 6")
+    page.wait_for_function("() => bitmaps.closed === 6")
 
 
 def test_a_broken_picture_is_told(visit, result):
