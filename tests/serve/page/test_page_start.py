@@ -32,6 +32,11 @@ def test_the_form_comes_to_life_after_a_failure(make_visit, site, pictures):
         assert page.locator("#files li").count() == 3
         page.get_by_role("button", name=f"Remove {pictures[1].name}").click()
         assert visit.text("#send") == "Reconstruct from 2 files"
+        page.click("#message-close")
+        for box in page.locator("#formats input").all():
+            box.uncheck()
+        page.click("#send")
+        page.get_by_text("Choose at least one kind of file").wait_for()
 
 
 def test_logging_out_says_that_the_server_is_gone(make_visit, site):
