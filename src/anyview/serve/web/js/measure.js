@@ -65,7 +65,7 @@ export class Measurement {
   }
 
   /**
-   * Lay the label above the line, or below it where there is no room, so that it hides neither end.
+   * Lay the label above the line, below it, or over the middle of a line that is as high as the canvas: it hides no end.
    *
    * @param {THREE.Matrix4} toClip
    * @param {HTMLCanvasElement} canvas
@@ -78,8 +78,8 @@ export class Measurement {
     const [top, bottom] = [first, second].map(({ y, w }) => (0.5 - y / w / 2) * canvas.clientHeight).sort((a, b) => a - b);
     const { offsetWidth: width, offsetHeight: height } = this.label;
     const x = Math.min(Math.max(across - width / 2, 0), canvas.clientWidth - width);
-    const above = top - MARK_PIXELS - height;
-    const y = above >= 0 ? above : Math.min(bottom + MARK_PIXELS, canvas.clientHeight - height);
+    const heights = [top - MARK_PIXELS - height, bottom + MARK_PIXELS, (top + bottom - height) / 2];
+    const y = heights.find((place) => place >= 0 && place + height <= canvas.clientHeight) ?? 0;
     this.label.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
   }
 
