@@ -32,7 +32,6 @@ def test_the_form_comes_to_life_after_a_failure(make_visit, site, pictures):
         assert page.locator("#files li").count() == 3
         page.get_by_role("button", name=f"Remove {pictures[1].name}").click()
         assert visit.text("#send") == "Reconstruct from 2 files"
-        page.click("#message-close")
         for box in page.locator("#formats input").all():
             box.uncheck()
         page.click("#send")
