@@ -18,7 +18,7 @@
  * @property {string[]} inputs Names of the uploaded files.
  * @property {number | null} views
  * @property {JobFile[]} files Of a single job; lists do without.
- * @property {boolean} [thumbnail] In lists: whether there is one.
+ * @property {boolean} [thumbnail] Whether there is one among the files.
  * @property {number} created Seconds since 1970.
  * @property {number | null} expires
  */
