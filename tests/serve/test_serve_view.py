@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from anyview.exporters import splat
 from anyview.exporters.points import point_cloud
 from anyview.options import ExportOptions
 from anyview.serve import examples
@@ -116,8 +117,30 @@ def test_a_prediction_without_any_depth_can_be_looked_at(plane: Prediction, tmp_
 def test_gaussians_come_as_a_file_for_viewers(plane: Prediction, tmp_path: Path):
     gaussians = Gaussians(torch.rand(3, 3), torch.rand(3, 3), torch.rand(3, 4), torch.rand(3, 3, 1), torch.rand(3))
     scene = written(replace(plane, gaussians=gaussians), tmp_path)
-    assert scene["gaussians"] == "view/gaussians.splat"
+    assert scene["gaussians"] == {"file": "view/gaussians.splat", "count": 3, "total": 3}
     assert (tmp_path / "view" / "gaussians.splat").stat().st_size == 3 * 32
+
+
+@pytest.mark.parametrize("is_exported", [False, True])
+def test_the_page_gets_the_largest_and_most_opaque_gaussians(plane: Prediction, tmp_path: Path, is_exported: bool):
+    """Sizes 1, 8, 1 and opacities 0.5, 0.25, 1: what counts is 0.5, 2, 1."""
+    scales = torch.tensor([1.0, 2, 1])[:, None].expand(3, 3)
+    means, opacities = torch.eye(3), torch.tensor([0.5, 0.25, 1])
+    turned = torch.tensor([[1.0, 0, 0, 0]]).expand(3, 4)
+    many = replace(plane, gaussians=Gaussians(means, scales, turned, torch.rand(3, 3, 1), opacities))
+    if is_exported:
+        splat.write(many, tmp_path, ExportOptions())
+    scene = written(many, tmp_path, most_points=2)
+    assert scene["gaussians"] == {"file": "view/gaussians.splat", "count": 2, "total": 3}
+    rows = np.fromfile(tmp_path / "view" / "gaussians.splat", splat.LAYOUT)
+    assert rows["position"].tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+def test_exported_gaussians_are_not_written_twice(plane: Prediction, tmp_path: Path):
+    options = ExportOptions(pixel_gaussians=True)
+    splat.write(plane, tmp_path, options)
+    assert written(plane, tmp_path, options)["gaussians"] == {"file": "gaussians.splat", "count": 15, "total": 15}
+    assert not (tmp_path / "view" / "gaussians.splat").exists()
 
 
 def test_a_zip_is_made_while_it_is_sent(tmp_path: Path):

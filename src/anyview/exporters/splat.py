@@ -9,16 +9,17 @@ from anyview.options import ExportOptions
 from anyview.render.scene import scene_gaussians
 from anyview.types import Gaussians, Prediction
 
+FILE_NAME = "gaussians.splat"
 LAYOUT = np.dtype([("position", "<f4", 3), ("scale", "<f4", 3), ("color", "u1", 4), ("rotation", "u1", 4)])
 """One Gaussian: position, standard deviations, red green blue opacity, quaternion wxyz as 128 + 128 q."""
 
 
 def write(prediction: Prediction, folder: Path, options: ExportOptions) -> list[Path]:
-    """Write ``gaussians.splat``: 32 bytes for each Gaussian, of one colour from all sides, as web viewers stream them.
+    """Write `FILE_NAME`: 32 bytes for each Gaussian, of one colour from all sides, as web viewers stream them.
 
     The largest and most opaque come first, so that a viewer that is still loading shows what matters.
     """
-    path = folder / "gaussians.splat"
+    path = folder / FILE_NAME
     with atomic_path(path) as temporary:
         temporary.write_bytes(splat_rows(scene_gaussians(prediction, options)).tobytes())
     return [path]

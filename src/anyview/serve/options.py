@@ -80,7 +80,7 @@ class ServeOptions:
     sweep_s: float = 30.0
     """Seconds between removals of what has expired."""
     view_points: int = 400_000
-    """Points of the cloud that the page shows."""
+    """Points of the cloud, and Gaussians, that the page shows at most."""
 
     def check(self) -> None:
         """Refuse what means nothing; not when made, so that the command line can say so in its own words.

@@ -18,6 +18,7 @@ from anyview.exporters.depth_vis import depth_range
 from anyview.exporters.points import point_cloud, select_pixels, thin
 from anyview.files import atomic_path
 from anyview.options import ExportOptions
+from anyview.render.scene import scene_gaussians
 from anyview.serve.jobs import THUMBNAIL
 from anyview.types import Prediction
 
@@ -48,7 +49,8 @@ def write_view(
     """Write ``view/`` and `THUMBNAIL` into a folder that exists; ``mesh`` is the name of a mesh beside them.
 
     The points are the ones that the options choose for all formats, but for the confidence: of those below the
-    percentile the file holds some too, and the scene says from which confidence on the formats have them.
+    percentile the file holds some too, and the scene says from which confidence on the formats have them. Of more
+    Gaussians than ``most_points`` the page gets the largest and most opaque, and the scene says how many there are.
     """
     tell = progress or (lambda done, total: None)
     steps = len(prediction) + 1
@@ -68,7 +70,7 @@ def write_view(
             "confidence_range": _range(prediction.confidence, prediction),
             "depth_range": _range(prediction.depth, prediction),
             "points": _write_points(prediction, temporary, options, most_points),
-            "gaussians": _write_gaussians(prediction, temporary, options),
+            "gaussians": _write_gaussians(prediction, folder, temporary, options, most_points),
             "mesh": mesh,
         }
         (temporary / "scene.json").write_text(json.dumps(scene, allow_nan=False))
@@ -142,11 +144,23 @@ def point_rows(prediction: Prediction, options: ExportOptions) -> np.ndarray:
     return rows
 
 
-def _write_gaussians(prediction: Prediction, folder: Path, options: ExportOptions) -> str | None:
-    if prediction.gaussians is None:
+def _write_gaussians(
+    prediction: Prediction, exported: Path, folder: Path, options: ExportOptions, most: int
+) -> dict[str, Any] | None:
+    """Take the file that was exported, if it is not too large; its first Gaussians are the ones that matter most."""
+    path = exported / splat.FILE_NAME
+    if path.is_file():
+        total = path.stat().st_size // splat.LAYOUT.itemsize
+        if total <= most:
+            return {"file": path.name, "count": total, "total": total}
+        rows = np.fromfile(path, splat.LAYOUT, most)
+    elif prediction.gaussians is not None:
+        rows = splat.splat_rows(scene_gaussians(prediction, options))
+        total, rows = len(rows), rows[:most]
+    else:
         return None
-    [path] = splat.write(prediction, folder, options)
-    return f"view/{path.name}"
+    rows.tofile(folder / splat.FILE_NAME)
+    return {"file": f"view/{splat.FILE_NAME}", "count": len(rows), "total": total}
 
 
 def _range(values: Float[Tensor, "views height width"] | None, prediction: Prediction) -> list[float] | None:

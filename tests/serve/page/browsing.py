@@ -25,7 +25,7 @@ from anyview.synth.options import SynthOptions
 from anyview.types import Placement, Prediction
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = ["--no-sandbox", "--disable-dev-shm-usage"]
@@ -137,6 +137,16 @@ class Visit:
         self.open(f"#/jobs/{job}")
         self.page.locator("#strip button").first.wait_for()
         self.page.wait_for_load_state("networkidle")
+
+    def hold(self, address: str | re.Pattern[str]) -> "list[Route]":
+        """Let requests to an address wait; they are in the list from when they are made."""
+        held: list[Route] = []
+
+        def keep(route: "Route") -> None:
+            held.append(route)
+
+        self.page.route(address, keep)
+        return held
 
     def settle(self) -> None:
         """Wait until what was asked for has come and is drawn."""

@@ -55,6 +55,8 @@ def test_four_pictures_become_a_space_to_walk_in(visit, site, pictures, tmp_path
         page.get_by_role("link", name="scene.glb").click()
     scene = trimesh.load(io.BytesIO(Path(download.value.path()).read_bytes()), file_type="glb")
     assert len(scene.geometry["points"].vertices) > 100
+    page.locator("#downloads summary", has_text="depth_vis/").click()
+    assert page.locator("#downloads details a:visible").count() == 4
     with page.expect_download() as download:
         page.click("#download-all")
     with zipfile.ZipFile(download.value.path()) as archive:

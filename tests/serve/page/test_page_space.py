@@ -39,15 +39,13 @@ def test_sliders_and_colours_change_the_view_and_compute_nothing(visit, result):
     page.uncheck("#show-cameras")
     before = visit.see()
     asked = len(visit.requests)
-    page.focus("#sure")
-    page.keyboard.press("End")
+    page.get_by_role("slider", name="Hide the least sure").press("End")
     fewer = visit.see()
     assert visit.shown(fewer) < 0.6 * visit.shown(before)
     assert visit.text("#sure-value").startswith("95 % (confidence below ")
     page.keyboard.press("Home")
     assert visit.text("#sure-value") == "none"
-    page.focus("#size")
-    page.keyboard.press("End")
+    page.get_by_role("slider", name="Size of points").press("End")
     assert visit.shown(visit.see()) > visit.shown(before)
     page.keyboard.press("Home")
     colors = visit.see()
@@ -69,6 +67,10 @@ def test_known_distances_are_measured(visit, truth, result):
         visit.settle()
     assert metres(visit.text("#hint")) == pytest.approx(distance, rel=0.05)
     assert metres(visit.text("#measure-label")) == pytest.approx(distance, rel=0.05)
+    label = page.locator("#measure-label").bounding_box()
+    for pixel in (first, second):  # neither is under the label
+        x, y = visit.place("#stage-canvas", pixel, truth.depth.shape[1:])
+        assert not (0 <= x - label["x"] <= label["width"] and 0 <= y - label["y"] <= label["height"])
     visit.keep("measure")
     page.click("#clear-marks")
     assert page.locator("#measure-label").is_hidden()
@@ -81,6 +83,7 @@ def test_depth_is_read_under_the_pointer(visit, truth, result):
     page.click("#tab-depth")
     page.locator("#strip button").nth(1).click()
     visit.settle()
+    assert visit.text("#strip [aria-current=true]") == "room_1.png"
     for x, y in (first, second):
         page.mouse.click(*visit.place("#depth-canvas", (x, y), truth.depth.shape[1:]))
         place, depth, confidence = visit.text("#depth-readout").split(" · ")

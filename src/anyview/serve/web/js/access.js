@@ -2,13 +2,18 @@
 
 import { access, ApiError, getJson, openSession, remove } from "./api.js";
 import { byId } from "./dom.js";
+import { sayError } from "./messages.js";
 
 /** Let refused requests ask for a token in a dialog: one at a time, however many were refused. */
 export async function startAccess() {
   const leave = byId("leave", HTMLButtonElement);
   leave.addEventListener("click", async () => {
-    await remove("v1/session");
-    location.reload();
+    try {
+      await remove("v1/session");
+      location.reload();
+    } catch (error) {
+      sayError(error);
+    }
   });
   /** @type {Promise<boolean> | null} */
   let asking = null;

@@ -15,8 +15,10 @@
  * @property {string | null} error
  * @property {string} model
  * @property {string | null} example
+ * @property {string[]} inputs Names of the uploaded files.
  * @property {number | null} views
- * @property {JobFile[]} files
+ * @property {JobFile[]} files Of a single job; lists do without.
+ * @property {boolean} thumbnail Whether there is one among the files.
  * @property {number} created Seconds since 1970.
  * @property {number | null} expires
  */

@@ -4,7 +4,7 @@ import { getJson, post, uploadJob } from "./api.js";
 import { byId, element } from "./dom.js";
 import { say, sayError } from "./messages.js";
 import { makeForm } from "./options.js";
-import { sizeText } from "./units.js";
+import { capitalised, sizeText } from "./units.js";
 import { FileChooser } from "./upload.js";
 
 /**
@@ -31,14 +31,6 @@ export async function startComposing(onJob) {
   const uploading = byId("uploading", HTMLElement);
   const bar = byId("upload-bar", HTMLProgressElement);
   let broken = new AbortController();
-  const chooser = new FileChooser(
-    { zone: byId("drop", HTMLElement), picker: byId("picker", HTMLInputElement), list: byId("files", HTMLElement) },
-    () => {
-      send.disabled = chooser.files.length === 0;
-      const count = chooser.files.length;
-      send.textContent = count ? `Reconstruct from ${count} file${count > 1 ? "s" : ""}` : "Reconstruct";
-    },
-  );
   const names = ["models", "options", "formats", "examples"];
   const [{ models }, options, formats, { examples }] = await Promise.all(names.map((name) => getJson(`v1/${name}`)));
   showModels(models);
@@ -55,10 +47,20 @@ export async function startComposing(onJob) {
   byId("video-options", HTMLElement).replaceChildren(...forms.video.rows);
   showFormats(formats);
   showExamples(examples, onJob);
+  // Only now: had a request failed, this would run again, and the elements would belong to two choosers.
+  const chooser = new FileChooser(
+    { zone: byId("drop", HTMLElement), picker: byId("picker", HTMLInputElement), list: byId("files", HTMLElement) },
+    ({ length }) => {
+      send.disabled = length === 0;
+      send.textContent = length ? `Reconstruct from ${length} file${length > 1 ? "s" : ""}` : "Reconstruct";
+    },
+  );
 
   byId("cancel-upload", HTMLButtonElement).addEventListener("click", () => broken.abort());
   byId("compose", HTMLFormElement).addEventListener("submit", async (event) => {
     event.preventDefault();
+    const chosen = [...document.querySelectorAll("#compose .formats input:checked")];
+    if (chosen.length === 0) return sayError("Choose at least one kind of file to make.");
     broken = new AbortController();
     uploading.hidden = false;
     send.disabled = true;
@@ -67,7 +69,7 @@ export async function startComposing(onJob) {
       predict: forms.predict.values(),
       export: forms.export.values(),
       ...forms.video.values(),
-      formats: [...document.querySelectorAll("#formats input:checked")].map((box) => /** @type {HTMLInputElement} */ (box).value),
+      formats: chosen.map((box) => /** @type {HTMLInputElement} */ (box).value),
     };
     try {
       const { id } = await uploadJob(chooser.files, wanted, (share) => (bar.value = share), broken.signal);
@@ -79,6 +81,7 @@ export async function startComposing(onJob) {
     }
     uploading.hidden = true;
     send.disabled = chooser.files.length === 0;
+    return undefined;
   });
 }
 
@@ -95,7 +98,7 @@ function showModels(models) {
   select.replaceChildren(...options);
   const describe = () => {
     const model = offered.find(({ name }) => name === select.value);
-    byId("licence", HTMLElement).textContent = model ? `Licence: ${model.licence ?? "unknown"}. ${model.summary}` : "";
+    byId("licence", HTMLElement).textContent = model ? `${capitalised(model.summary)}. Licence: ${model.licence ?? "unknown"}.` : "";
   };
   select.addEventListener("change", describe);
   describe();
@@ -103,11 +106,13 @@ function showModels(models) {
 
 /** @param {{ formats: Format[], default: string[] }} answer */
 function showFormats({ formats, default: usual }) {
-  const boxes = formats.filter(({ available }) => available).map(({ name, description }) => {
-    const box = element("input", { type: "checkbox", value: name, checked: usual.includes(name) });
-    return element("label", { title: description }, box, element("span", {}, name));
-  });
-  byId("formats", HTMLElement).replaceChildren(...boxes);
+  const rows = (/** @type {boolean} */ areUsual) =>
+    formats.filter(({ name, available }) => available && usual.includes(name) === areUsual).map(({ name, description }) => {
+      const box = element("input", { type: "checkbox", value: name, checked: areUsual });
+      return element("label", {}, box, element("span", {}, name, " ", element("small", {}, description)));
+    });
+  byId("formats", HTMLElement).replaceChildren(...rows(true));
+  byId("more-formats", HTMLElement).replaceChildren(...rows(false));
 }
 
 /**

@@ -2,12 +2,15 @@
 
 import { mapColor, quantiles, shareOf } from "./colors.js";
 import { distance, unproject } from "./scene.js";
-import { lengthText, significant } from "./units.js";
+import { lengthText, rangeText, significant } from "./units.js";
 
 /** @typedef {import("./scene.js").SceneDescription} SceneDescription */
 /** @typedef {"picture" | "depth" | "confidence"} Shown */
 /** @typedef {{ picture: ImageBitmap, depth: Float32Array, confidence: Float32Array | null }} Maps */
 
+const MARK_COLOR = "#c2126d";
+/** Least width of the canvas, in its pixels. */
+const FINE = 800;
 /** Grey of pixels without a value. */
 const NO_VALUE = [128, 128, 128];
 
@@ -29,8 +32,8 @@ export class DepthPictures {
   #wanted = 0;
   /** @type {Maps | null} */
   #maps = null;
-  /** @type {ImageData | null} */
-  #painted = null;
+  /** Without marks. */
+  #painted = document.createElement("canvas");
 
   /**
    * @param {{ canvas: HTMLCanvasElement, scale: HTMLCanvasElement, legend: HTMLElement, readout: HTMLElement, distance: HTMLElement }} parts
@@ -47,10 +50,20 @@ export class DepthPictures {
     canvas.addEventListener("pointerdown", (event) => this.#point(this.#pixelAt(event)), { signal });
     canvas.addEventListener("click", () => this.mark(), { signal });
     canvas.addEventListener("keydown", (event) => this.#onKey(event), { signal });
+    signal.addEventListener("abort", () => {
+      this.#wanted = -1;
+      this.#maps?.picture.close();
+      this.#maps = null;
+    });
   }
 
   get view() {
     return this.description.views[this.index];
+  }
+
+  /** Side of a pixel on the canvas: small pictures are shown large, and their marks should not be coarse. */
+  get #grain() {
+    return Math.max(Math.ceil(FINE / this.view.width), 1);
   }
 
   /** @param {number} index */
@@ -58,13 +71,16 @@ export class DepthPictures {
     this.#wanted = index;
     this.parts.canvas.setAttribute("aria-busy", "true");
     const maps = await this.load(index).finally(() => this.parts.canvas.setAttribute("aria-busy", "false"));
-    if (this.#wanted !== index) return; // another view was asked for meanwhile
+    if (this.#wanted !== index) return maps.picture.close(); // another view was asked for meanwhile, or none
     this.index = index;
+    this.#maps?.picture.close();
     this.#maps = maps;
     this.marks = [];
     this.cursor = null;
-    this.parts.canvas.width = this.view.width;
-    this.parts.canvas.height = this.view.height;
+    this.#painted.width = this.view.width;
+    this.#painted.height = this.view.height;
+    this.parts.canvas.width = this.view.width * this.#grain;
+    this.parts.canvas.height = this.view.height * this.#grain;
     this.parts.canvas.setAttribute("aria-label", `${this.view.name}: arrows move the pointer, Enter marks a pixel`);
     this.paint();
   }
@@ -74,13 +90,12 @@ export class DepthPictures {
     if (!this.#maps) return;
     const { picture, depth, confidence } = this.#maps;
     const { width, height } = this.view;
-    const context = contextOf(this.parts.canvas);
+    const context = contextOf(this.#painted);
     const values = { picture: null, depth, confidence }[this.shown];
     this.parts.scale.hidden = !values;
     if (values) this.#paintValues(context, values);
     else context.drawImage(picture, 0, 0, width, height);
     if (!values) this.parts.legend.textContent = "";
-    this.#painted = context.getImageData(0, 0, width, height);
     this.#drawMarks();
     this.#read();
   }
@@ -104,8 +119,7 @@ export class DepthPictures {
       scale.fillStyle = `rgb(${color(x / (width - 1)).join()})`;
       scale.fillRect(x, 0, 1, 1);
     }
-    const text = (/** @type {number} */ value) => (isDepth ? lengthText(value, this.description.units) : significant(value));
-    this.parts.legend.textContent = `${text(low)} … ${text(high)}`;
+    this.parts.legend.textContent = isDepth ? rangeText(low, high, this.description.units) : `${significant(low)} … ${significant(high)}`;
   }
 
   /**
@@ -177,20 +191,26 @@ export class DepthPictures {
   }
 
   #drawMarks() {
-    if (!this.#painted) return;
-    const context = contextOf(this.parts.canvas);
-    context.putImageData(this.#painted, 0, 0);
-    const size = Math.max(2, this.view.width / 100);
-    context.lineWidth = Math.max(1, size / 3);
-    context.strokeStyle = "#ff2d9b";
-    context.beginPath();
-    this.marks.forEach(([x, y], index) => (index ? context.lineTo(x + 0.5, y + 0.5) : context.moveTo(x + 0.5, y + 0.5)));
-    context.stroke();
-    for (const [x, y] of [...this.marks, ...(this.cursor ? [this.cursor] : [])]) {
+    const { canvas } = this.parts;
+    const context = contextOf(canvas);
+    const grain = this.#grain;
+    context.imageSmoothingEnabled = false; // a pixel is what is read
+    context.drawImage(this.#painted, 0, 0, canvas.width, canvas.height);
+    const place = (/** @type {[number, number]} */ [x, y]) => /** @type {const} */ ([(x + 0.5) * grain, (y + 0.5) * grain]);
+    const draw = (/** @type {string} */ color, /** @type {number} */ thick) => {
+      context.lineWidth = (thick * canvas.width) / FINE;
+      context.strokeStyle = color;
       context.beginPath();
-      context.arc(x + 0.5, y + 0.5, size, 0, 2 * Math.PI);
+      this.marks.forEach((mark, index) => (index ? context.lineTo(...place(mark)) : context.moveTo(...place(mark))));
       context.stroke();
-    }
+      for (const mark of [...this.marks, ...(this.cursor ? [this.cursor] : [])]) {
+        context.beginPath();
+        context.arc(...place(mark), (9 * canvas.width) / FINE, 0, 2 * Math.PI);
+        context.stroke();
+      }
+    };
+    draw("#ffffff", 5); // seen on every colour
+    draw(MARK_COLOR, 2.5);
     const { view } = this;
     if (!view.intrinsics) return;
     const { intrinsics } = view;

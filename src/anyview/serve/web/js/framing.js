@@ -85,7 +85,7 @@ export function applyLens(camera, lens) {
 }
 
 /**
- * Behind the first camera and above it.
+ * Behind the first camera and above it, with all cameras in sight.
  *
  * @param {Frame} frame
  * @param {PosedView[]} views
@@ -94,12 +94,21 @@ export function applyLens(camera, lens) {
  */
 export function overviewPose({ middle, extent, up }, views, aspect) {
   const { position } = standing(views[0]);
-  const ahead = middle.clone().sub(position).normalize();
-  position.addScaledVector(ahead, -0.35 * extent).addScaledVector(up, 0.25 * extent);
+  const forward = middle.clone().sub(position).normalize();
+  position.addScaledVector(forward, -0.35 * extent).addScaledVector(up, 0.25 * extent);
   const slope = Math.tan(THREE.MathUtils.degToRad(OVERVIEW_FOV / 2)) / Math.min(aspect, 1);
   const fov = THREE.MathUtils.radToDeg(2 * Math.atan(slope));
-  const turn = new THREE.Matrix4().lookAt(position, middle, up);
-  return { position, target: middle.clone(), quaternion: new THREE.Quaternion().setFromRotationMatrix(turn), fov, lens: PLAIN_LENS };
+  const quaternion = new THREE.Quaternion().setFromRotationMatrix(new THREE.Matrix4().lookAt(position, middle, up));
+  // Farther back until all cameras are in sight, but not for ever: a long walk is no overview.
+  const slopes = [slope * aspect, slope].map((value) => 0.9 * value);
+  const behind = quaternion.clone().invert();
+  const back = Math.max(...views.map((view) => {
+    const { x, y, z } = standing(view).position.sub(position).applyQuaternion(behind);
+    return Math.max(Math.abs(x) / slopes[0], Math.abs(y) / slopes[1]) + z;
+  }));
+  const backwards = position.clone().sub(middle).normalize();
+  position.addScaledVector(backwards, Math.min(Math.max(back, 0), extent));
+  return { position, target: middle.clone(), quaternion, fov, lens: PLAIN_LENS };
 }
 
 /** @param {PosedView} view */

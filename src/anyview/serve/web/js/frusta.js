@@ -66,6 +66,7 @@ export class Frusta {
    *
    * @param {number} index
    * @param {ImageBitmap} image
+   * @returns {THREE.Texture} What it became.
    */
   setPicture(index, image) {
     const texture = new THREE.Texture(image);
@@ -78,16 +79,19 @@ export class Frusta {
     material.color.set("white");
     material.opacity = 0.9;
     material.needsUpdate = true;
+    return texture;
   }
 
   /**
-   * Hide all while somebody looks through one of the cameras: their pictures would cover the scene.
+   * Hide all while somebody looks through one of the cameras, and those that somebody walks into: their pictures would
+   * cover the scene.
    *
    * @param {THREE.Vector3} eye In the world.
    */
   hideFrom(eye) {
-    const isInside = this.centers.some((center) => center.distanceTo(eye) < 0.8 * this.size);
-    for (const { group } of this.members) group.visible = !isInside;
+    const distances = this.centers.map((center) => center.distanceTo(eye) / this.size);
+    const isInside = distances.some((distance) => distance < 0.8);
+    this.members.forEach(({ group }, index) => (group.visible = !isInside && distances[index] > 2));
   }
 
   /**

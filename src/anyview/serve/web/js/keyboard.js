@@ -7,6 +7,9 @@ import { isTyping } from "./dom.js";
 const TURN = 0.08;
 const PAN_PIXELS = 25;
 const ZOOM = 0.9;
+/** Of a walker, however fast the screen is. */
+const STEPS_PER_SECOND = 20;
+const LONGEST_FRAME_S = 0.1;
 
 /** Directions of a walker: right, up, ahead. @type {Record<string, [number, number, number]>} */
 const WALKING = { w: [0, 0, 1], s: [0, 0, -1], a: [-1, 0, 0], d: [1, 0, 0], e: [0, 1, 0], q: [0, -1, 0] };
@@ -25,11 +28,21 @@ export function listenToKeys(viewer, actions, signal) {
   const { canvas, navigation } = viewer;
   const held = new Set();
   let frame = 0;
+  let last = 0;
 
   const walk = () => {
     frame = held.size ? requestAnimationFrame(walk) : 0;
-    const [right, up, ahead] = [0, 1, 2].map((axis) => [...held].reduce((sum, key) => sum + WALKING[key][axis], 0));
-    if (held.size) navigation.move(right * navigation.step, up * navigation.step, ahead * navigation.step);
+    if (!held.size) return;
+    const now = performance.now();
+    const way = navigation.step * STEPS_PER_SECOND * Math.min((now - last) / 1000, LONGEST_FRAME_S);
+    last = now;
+    const [right, up, ahead] = [0, 1, 2].map((axis) => way * [...held].reduce((sum, key) => sum + WALKING[key][axis], 0));
+    navigation.move(right, up, ahead);
+  };
+
+  const start = () => {
+    last = performance.now() - 1000 / STEPS_PER_SECOND; // a short press is one step
+    walk();
   };
 
   /** @type {Record<string, () => void>} */
@@ -50,7 +63,7 @@ export function listenToKeys(viewer, actions, signal) {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (key in WALKING) {
       held.add(key);
-      if (!frame) walk();
+      if (!frame) start();
     } else if (key in ARROWS) {
       const [right, up] = ARROWS[key];
       if (event.shiftKey) navigation.move(right * PAN_PIXELS * navigation.pixel(), up * PAN_PIXELS * navigation.pixel(), 0);

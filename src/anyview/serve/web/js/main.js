@@ -63,6 +63,7 @@ async function openJob(id, signal) {
 async function openShared(token, signal) {
   const base = `v1/shared/${token}`;
   const job = await getJson(base);
+  signal.throwIfAborted();
   showPart("result");
   await showResult(new Source(base, job, false), signal);
 }

@@ -65,19 +65,22 @@ export class Measurement {
   }
 
   /**
-   * Lay the label over the middle of the line.
+   * Lay the label above the line, below it, or over the middle of a line that is as high as the canvas: it hides no end.
    *
    * @param {THREE.Matrix4} toClip
    * @param {HTMLCanvasElement} canvas
    */
   placeLabel(toClip, canvas) {
     if (this.marks.length < 2) return;
-    const middle = [0, 1, 2].map((axis) => (this.marks[0][axis] + this.marks[1][axis]) / 2);
-    const place = new THREE.Vector4(middle[0], middle[1], middle[2], 1).applyMatrix4(toClip);
-    this.label.hidden = place.w <= 0;
-    const x = (place.x / place.w / 2 + 0.5) * canvas.clientWidth;
-    const y = (0.5 - place.y / place.w / 2) * canvas.clientHeight;
-    this.label.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px) translate(-50%, -130%)`;
+    const [first, second] = this.marks.map(([x, y, z]) => new THREE.Vector4(x, y, z, 1).applyMatrix4(toClip));
+    this.label.hidden = Math.min(first.w, second.w) <= 0;
+    const across = ((first.x / first.w + second.x / second.w) / 4 + 0.5) * canvas.clientWidth;
+    const [top, bottom] = [first, second].map(({ y, w }) => (0.5 - y / w / 2) * canvas.clientHeight).sort((a, b) => a - b);
+    const { offsetWidth: width, offsetHeight: height } = this.label;
+    const x = Math.min(Math.max(across - width / 2, 0), canvas.clientWidth - width);
+    const heights = [top - MARK_PIXELS - height, bottom + MARK_PIXELS, (top + bottom - height) / 2];
+    const y = heights.find((place) => place >= 0 && place + height <= canvas.clientHeight) ?? 0;
+    this.label.style.transform = `translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`;
   }
 
   dispose() {

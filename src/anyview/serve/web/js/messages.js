@@ -13,6 +13,16 @@ export function sayError(error) {
 }
 
 /**
+ * Say an error unless the signal has come: then it is about something that is no longer shown.
+ *
+ * @param {AbortSignal} signal
+ * @returns {(error: unknown) => void}
+ */
+export const sayErrorUnless = (signal) => (error) => {
+  if (!signal.aborted) sayError(error);
+};
+
+/**
  * @param {string} text
  * @param {boolean} isError
  */

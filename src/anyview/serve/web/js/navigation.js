@@ -28,18 +28,21 @@ export class Navigation {
    * @param {HTMLCanvasElement} canvas
    * @param {() => void} onChange
    * @param {(event: PointerEvent) => void} onClick A press without a drag.
+   * @param {AbortSignal} signal Ends it.
    */
-  constructor(camera, canvas, onChange, onClick) {
+  constructor(camera, canvas, onChange, onClick, signal) {
     this.camera = camera;
     this.canvas = canvas;
     this.onChange = onChange;
     this.onClick = onClick;
-    canvas.addEventListener("pointerdown", (event) => this.#press(event));
-    canvas.addEventListener("pointermove", (event) => this.#drag(event));
-    canvas.addEventListener("pointerup", (event) => this.#release(event));
-    canvas.addEventListener("pointercancel", (event) => this.#pointers.delete(event.pointerId));
-    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    const listen = { signal };
+    canvas.addEventListener("pointerdown", (event) => this.#press(event), listen);
+    canvas.addEventListener("pointermove", (event) => this.#drag(event), listen);
+    canvas.addEventListener("pointerup", (event) => this.#release(event), listen);
+    canvas.addEventListener("pointercancel", (event) => this.#pointers.delete(event.pointerId), listen);
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault(), listen);
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { signal, passive: false });
+    signal.addEventListener("abort", () => this.#stop());
   }
 
   /**

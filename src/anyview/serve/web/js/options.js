@@ -1,6 +1,7 @@
 /** A form made of a JSON schema; what differs from the defaults is what is sent. */
 
 import { element } from "./dom.js";
+import { capitalised } from "./units.js";
 
 /**
  * @typedef {object} Schema
@@ -38,7 +39,7 @@ function makeField(name, property) {
   const schema = { ...property, ...(property.anyOf?.find(({ type }) => type !== "null") ?? {}) };
   const input = makeInput(schema, property.default);
   const words = name.replaceAll("_", " ");
-  const label = element("label", {}, input.box, element("span", {}, words[0].toUpperCase() + words.slice(1)));
+  const label = element("label", {}, input.box, element("span", {}, capitalised(words)));
   if (!(input.box instanceof HTMLInputElement && input.box.type === "checkbox")) label.append(input.box);
   input.box.setAttribute("name", name);
   const hint = element("small", {}, (property.description ?? "").replaceAll("`", ""));

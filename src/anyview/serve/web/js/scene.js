@@ -19,7 +19,7 @@
  * @property {boolean} metric
  * @property {string[]} notes What is worth knowing, in sentences.
  * @property {{ file: string, count: number, confidence_threshold: number | null } | null} points
- * @property {string | null} gaussians
+ * @property {{ file: string, count: number, total: number } | null} gaussians The largest and most opaque of all.
  * @property {string | null} mesh
  *
  * @typedef {object} Points

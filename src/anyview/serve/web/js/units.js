@@ -15,10 +15,25 @@ export function lengthText(length, units) {
   return `${significant(length)} ${unitName(units)}`;
 }
 
+/**
+ * Two lengths, with the unit once where it has a long name.
+ *
+ * @param {number} low
+ * @param {number} high
+ * @param {string} units As in `scene.json`.
+ */
+export function rangeText(low, high, units) {
+  const first = units === "metres" ? lengthText(low, units) : significant(low);
+  return `${first} … ${lengthText(high, units)}`;
+}
+
 /** @param {string} units */
 export function unitName(units) {
   return UNIT_NAMES[/** @type {keyof typeof UNIT_NAMES} */ (units)] ?? units;
 }
+
+/** @param {string} text */
+export const capitalised = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 /** @param {number} value */
 export function significant(value) {

@@ -9,16 +9,18 @@ export class FileChooser {
 
   /**
    * @param {{ zone: HTMLElement, picker: HTMLInputElement, list: HTMLElement }} parts
-   * @param {() => void} onChange
+   * @param {(files: File[]) => void} onChange
    */
   constructor({ zone, picker, list }, onChange) {
     this.list = list;
     this.zone = zone;
     this.onChange = onChange;
-    picker.addEventListener("change", () => {
+    const take = () => {
       this.#add([...(picker.files ?? [])]);
       picker.value = ""; // so that the same file can be chosen again
-    });
+    };
+    picker.addEventListener("change", take);
+    take(); // what was chosen before the page was ready
     for (const name of ["dragenter", "dragover"]) document.addEventListener(name, (event) => this.#over(/** @type {DragEvent} */ (event)));
     document.addEventListener("dragleave", (event) => !event.relatedTarget && this.#light(false));
     document.addEventListener("drop", (event) => {
@@ -59,7 +61,7 @@ export class FileChooser {
   #update() {
     for (const image of this.list.querySelectorAll("img")) URL.revokeObjectURL(image.src);
     this.list.replaceChildren(...this.files.map((file) => this.#item(file)));
-    this.onChange();
+    this.onChange(this.files);
   }
 
   /** @param {File} file */

@@ -19,6 +19,9 @@ export class Viewer {
   /** @type {(text: string) => void} */
   onHint = () => {};
   #isScheduled = false;
+  /** Set once nothing may be drawn any more: what was asked for before may still arrive. */
+  #isDisposed = false;
+  #ending = new AbortController();
   /** @type {Map<Layer, { object: THREE.Object3D, dispose(): void }>} */
   #layers = new Map();
 
@@ -39,7 +42,7 @@ export class Viewer {
     this.world = new THREE.Group();
     this.world.applyMatrix4(OPENGL_FROM_OPENCV);
     this.scene.add(this.world);
-    this.navigation = new Navigation(this.camera, canvas, () => this.draw(), (event) => this.#click(event));
+    this.navigation = new Navigation(this.camera, canvas, () => this.draw(), (event) => this.#click(event), this.#ending.signal);
     this.measurement = new Measurement(label, units);
     this.frame = sceneFrame(points, views);
     this.cloud = new PointCloud(points, views.map((view) => view.intrinsics[0][0]));
@@ -63,9 +66,10 @@ export class Viewer {
    * @param {{ object: THREE.Object3D, dispose(): void }} layer
    */
   #add(name, layer) {
+    if (this.#isDisposed) return layer.dispose();
     this.#layers.set(name, layer);
     this.world.add(layer.object);
-    this.draw();
+    return this.draw();
   }
 
   /**
@@ -83,8 +87,20 @@ export class Viewer {
     return this.#layers.has(name);
   }
 
+  /**
+   * @param {number} index Of the view.
+   * @param {ImageBitmap} image Closed here.
+   */
+  setPicture(index, image) {
+    if (this.#isDisposed) return image.close();
+    this.renderer.initTexture(this.frusta.setPicture(index, image));
+    image.close();
+    return this.draw();
+  }
+
   /** @param {ArrayBuffer} buffer A PLY file with vertex colours. */
   addMesh(buffer) {
+    if (this.#isDisposed) return;
     const geometry = new PLYLoader().parse(buffer);
     const material = new THREE.MeshBasicMaterial({ vertexColors: geometry.hasAttribute("color"), side: THREE.DoubleSide });
     this.#add("mesh", { object: new THREE.Mesh(geometry, material), dispose: () => [geometry, material].forEach((part) => part.dispose()) });
@@ -92,12 +108,13 @@ export class Viewer {
 
   /** @param {ArrayBuffer} buffer A `.splat` file. */
   addGaussians(buffer) {
+    if (this.#isDisposed) return;
     this.#add("gaussians", new Splats(buffer));
   }
 
   /** Draw with the next frame. */
   draw() {
-    if (this.#isScheduled) return;
+    if (this.#isScheduled || this.#isDisposed) return;
     this.#isScheduled = true;
     requestAnimationFrame(() => {
       this.#isScheduled = false;
@@ -106,6 +123,7 @@ export class Viewer {
   }
 
   #render() {
+    if (this.#isDisposed) return;
     applyLens(this.camera, this.navigation.lens);
     this.camera.updateMatrixWorld();
     const background = getComputedStyle(this.canvas).backgroundColor;
@@ -182,8 +200,12 @@ export class Viewer {
   }
 
   dispose() {
+    this.#isDisposed = true;
+    this.onHint = () => {};
+    this.#ending.abort();
     this.resizing.disconnect();
     for (const layer of this.#layers.values()) layer.dispose();
     this.renderer.dispose();
+    this.renderer.forceContextLoss(); // browsers have few contexts, and free those of lost canvases late
   }
 }

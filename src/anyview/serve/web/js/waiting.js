@@ -4,6 +4,7 @@ import { post } from "./api.js";
 import { byId } from "./dom.js";
 import { followJob } from "./events.js";
 import { sayError } from "./messages.js";
+import { capitalised } from "./units.js";
 
 /** @typedef {import("./api.js").Job} Job */
 
@@ -34,12 +35,14 @@ export async function waitForJob(id, signal) {
 function show(job) {
   const stages = {
     queued: job.position ? `Waiting as number ${job.position} in the queue` : "Waiting in the queue",
-    running: job.stage[0].toUpperCase() + job.stage.slice(1),
+    running: capitalised(job.stage),
     done: "Done",
     failed: "Failed",
     cancelled: "Cancelled",
   };
   const isOpen = job.state === "queued" || job.state === "running";
+  const files = `${job.inputs.length} file${job.inputs.length > 1 ? "s" : ""}`;
+  byId("job-what", HTMLElement).textContent = `${job.example ? `Example ${job.example}` : files} with ${job.model}`;
   byId("stage", HTMLElement).textContent = stages[job.state];
   byId("percent", HTMLElement).textContent = isOpen ? `${Math.round(100 * job.progress)} %` : "";
   byId("job-bar", HTMLProgressElement).value = job.state === "done" ? 1 : job.progress;
