@@ -145,6 +145,9 @@ class StreamOptions:
             raise ValueError(f"expected 0 < stall_s <= give_up_s, got {self.stall_s} and {self.give_up_s}")
 
 
+MOST_COLOR_ROUNDS = 100
+
+
 @dataclass(frozen=True, kw_only=True)
 class GaussianOptions:
     """Which Gaussians are shown and written."""
@@ -157,6 +160,8 @@ class GaussianOptions:
     """Gaussians less opaque than this, 0 to 1, are dropped."""
     voxel_size: float = 0.0
     """Gaussians in the same cube of this side, in the prediction's unit, are merged into one (0: none)."""
+    color_rounds: int = 0
+    """Rounds in which the colours of what is left are fitted to the pictures; 2 do most of what there is to do."""
 
     def check_gaussians(self) -> None:
         """Refuse numbers that mean nothing.
@@ -170,6 +175,8 @@ class GaussianOptions:
             raise ValueError(f"least_opacity must be 0 to 1, got {self.least_opacity}")
         if not 0 <= self.voxel_size < math.inf:
             raise ValueError(f"voxel_size must be 0 or above, got {self.voxel_size}")
+        if not 0 <= self.color_rounds <= MOST_COLOR_ROUNDS:
+            raise ValueError(f"color_rounds must be 0 to {MOST_COLOR_ROUNDS}, got {self.color_rounds}")
 
 
 @dataclass(frozen=True, kw_only=True)

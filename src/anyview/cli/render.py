@@ -116,6 +116,8 @@ def _saved_scene(path: Path, options: RenderOptions) -> _Shown:
         height, width = prediction.depth.shape[1:]
         return _Shown(scene_gaussians(prediction, options), prediction.cameras, (height, width), notes)
     if path.suffix.lower() == ".ply":
+        if options.color_rounds:
+            raise ValueError(f"color_rounds needs the pictures, which {path} does not hold; give the results.npz")
         file = read_gaussians_ply(path)
         gaussians = prune(file.gaussians, None, options)
         if file.cameras is not None and file.size is not None:

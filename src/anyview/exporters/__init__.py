@@ -7,12 +7,12 @@ import importlib
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyview.files import check_folder
-from anyview.options import ExportOptions, nearest_names
+from anyview.options import ExportOptions, GaussianOptions, nearest_names
 
 if TYPE_CHECKING:
     import anyview.types
@@ -92,12 +92,14 @@ def export(
     folder = Path(folder)
     check_request(folder, names, options)
     _check_prediction(prediction, names, options)
+    shown = _with_shown_gaussians(prediction, options) if any(map(_shows_gaussians, names)) else prediction
     paths = {}
     for done, name in enumerate(names):
         if progress:
             progress(done, len(names))
+        asked = (shown, replace(options, **_AS_THEY_ARE)) if _shows_gaussians(name) else (prediction, options)
         try:
-            paths[name] = importlib.import_module(f"{__name__}.{name}").write(prediction, folder, options)
+            paths[name] = importlib.import_module(f"{__name__}.{name}").write(asked[0], folder, asked[1])
         except OSError as error:
             raise OSError(
                 error.errno, f"{name} could not be written: {error.strerror or error}", str(folder)
@@ -168,7 +170,19 @@ def _check_prediction(prediction: "anyview.types.Prediction", formats: Sequence[
             raise ValueError(
                 "no point is left to write: all pixels are masked, or dropped by confidence, sky or background"
             )
-    if any("gaussians" in FORMATS[name].needs for name in formats):
-        from anyview.render.scene import scene_gaussians
 
-        scene_gaussians(prediction, replace(options, voxel_size=0.0))
+
+_AS_THEY_ARE: dict[str, Any] = {
+    field.name: field.default for field in fields(GaussianOptions) if field.name != "pixel_gaussians"
+}
+"""Of Gaussians that have been chosen, merged and recoloured once for all formats."""
+
+
+def _shows_gaussians(name: str) -> bool:
+    return "gaussians" in FORMATS[name].needs
+
+
+def _with_shown_gaussians(prediction: "anyview.types.Prediction", options: ExportOptions) -> "anyview.types.Prediction":
+    from anyview.render.scene import scene_gaussians
+
+    return replace(prediction, gaussians=scene_gaussians(prediction, options))

@@ -5,13 +5,15 @@ from torch import Tensor
 
 from anyview.geometry.gaussians import select_gaussians
 from anyview.options import GaussianOptions
+from anyview.render.colors import fit_colors
 from anyview.render.merging import merge_by_voxel
+from anyview.render.paths import find_focus
 from anyview.render.pixels import pixel_gaussians
 from anyview.types import Gaussians, Prediction
 
 
 def scene_gaussians(prediction: Prediction, options: GaussianOptions) -> Gaussians:
-    """Take the Gaussians of a prediction, in the frame and unit of its cameras, pruned and merged as the options say.
+    """Take the Gaussians of a prediction, in the frame and unit of its cameras, pruned, merged and recoloured.
 
     Raises:
         ValueError: there are none and `pixel_gaussians` is off, or it is on and there are no cameras; there is no
@@ -30,7 +32,13 @@ def scene_gaussians(prediction: Prediction, options: GaussianOptions) -> Gaussia
     else:
         reason = prediction.lacks.get("gaussians", "they were not predicted")
         raise ValueError(f"this prediction has no Gaussians: {reason}; pixel_gaussians makes some of depth and colour")
-    return prune(gaussians, confidence, options)
+    kept = prune(gaussians, confidence, options)
+    if options.color_rounds == 0:
+        return kept
+    if prediction.cameras is None:
+        raise ValueError("color_rounds needs the cameras of the pictures, and this prediction has none")
+    near = find_focus(prediction.cameras, kept.means).near
+    return fit_colors(kept, prediction.images, prediction.cameras, options.color_rounds, near=near)
 
 
 def prune(gaussians: Gaussians, confidence: Tensor | None, options: GaussianOptions) -> Gaussians:
