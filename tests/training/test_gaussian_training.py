@@ -102,7 +102,7 @@ def test_two_steps_and_two_more_are_four_to_the_bit_and_the_head_alone_moves(sta
     assert not any(name.startswith("first_moment.backbone") for name in straight)
 
     entries = [json.loads(line) for line in (tmp_path / "straight" / "log.jsonl").read_text().splitlines()]
-    assert {"loss", "color", "perception", "shape", "gradient_norm"} <= entries[0].keys()
+    assert {"loss", "color", "perception", "shape", "transparency", "gradient_norm"} <= entries[0].keys()
     assert 5 < entries[-1]["2views/psnr"] < 60
     assert [path.name for path in (tmp_path / "straight" / "validation").iterdir()] == ["00000004_2views.png"]
 
@@ -119,6 +119,22 @@ def test_a_head_learns_a_scene_by_heart(start, tmp_path):
     color, shape = ([entry[name] for entry in log] for name in ("color", "shape"))
     assert sum(color[-5:]) < 0.8 * sum(color[:5])
     assert sum(shape[-5:]) < 0.8 * sum(shape[:5])
+
+
+def test_light_that_gaussians_let_through_costs(start, tmp_path):
+    """What is put behind would make up for it."""
+    stage = Stage(sizes=((28, 28),), views=(3, 3), spread=(0.2, 0.2))
+    ends = []
+    for weight in (0.0, 1.0):
+        options = recipe(
+            start, stages=(stage,), steps=20, peak_rate=1e-2, known_cameras=0.0, opacity_weight=weight, shape_weight=0.0
+        )
+        train(options, Rooms(only=3), tmp_path / str(weight), device="cpu")
+        log = [json.loads(line) for line in (tmp_path / str(weight) / "log.jsonl").read_text().splitlines()]
+        light = [entry["transparency"] for entry in log if "transparency" in entry]
+        assert all(0 <= value <= 1 for value in light)
+        ends.append(sum(light[-5:]) / 5)
+    assert ends[1] < 0.9 * ends[0]
 
 
 def test_the_unit_of_validation_is_that_of_predictions(start, assert_close):

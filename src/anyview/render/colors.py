@@ -30,9 +30,9 @@ def fit_colors(
     """Solve for the colours that give the pictures back, by simultaneous iterative reconstruction (Gilbert 1972).
 
     A pixel is a weighted sum of colours, so each round adds to a colour the mean of what is missing in all pixels, as
-    much of each as the Gaussian is seen there. The renderer's gradients are these sums. Of harmonics above degree 0
-    nothing changes; no colour leaves the range from black to white, or goes farther from it than it was. The arguments
-    stay as they are.
+    much of each as the Gaussian is seen there. The renderer's gradients are these sums. What is let through counts as
+    right: beside a hole nothing becomes brighter for it. Of harmonics above degree 0 nothing changes; no colour leaves
+    the range from black to white, or goes farther from it than it was. The arguments stay as they are.
 
     Args:
         gaussians: of one scene.
@@ -57,10 +57,11 @@ def fit_colors(
         for view in range(len(images)):
             there = torch.ones_like(images[view, ..., 0], dtype=torch.bool) if valid is None else valid[view].clone()
             shown = replace(gaussians, harmonics=torch.cat([harmonics_of_colors(leaf)[..., None], higher], -1))
-            color = rasterize(shown, cameras[view : view + 1], *images.shape[1:3], near=near).color[0][there]
+            seen = rasterize(shown, cameras[view : view + 1], *images.shape[1:3], near=near)
+            color, alpha = seen.color[0][there], seen.alpha[0][there]
             if not color.requires_grad:  # nothing is far enough away to be drawn
                 continue
-            error = (images[view].clone()[there].to(color) / 255 - color).detach()
+            error = (alpha[:, None] * images[view].clone()[there].to(color) / 255 - color).detach()
             missing += torch.autograd.grad(color, leaf, error, retain_graph=number == 0)[0]
             if number == 0:
                 seen_as += torch.autograd.grad(color, leaf, torch.ones_like(color))[0]

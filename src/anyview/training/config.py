@@ -85,7 +85,7 @@ class TrainOptions:
 
     held_out: int = 2
     """Of a scene's views, how many are kept from the network and compared with what Gaussians look like from there;
-    this and the next four only with `gaussians` [paper: novel views]."""
+    this and the next five only with `gaussians` [paper: novel views]."""
     color_weight: float = 1.0
     """Of the squared error of colours [paper: MSE]."""
     perception: Literal["edges", "lpips"] = "edges"
@@ -94,6 +94,8 @@ class TrainOptions:
     """[inferred: MVSplat's of LPIPS]"""
     shape_weight: float = 0.1
     """Of the Gaussians' depth in the views that are shown [inferred: 0.1 to 1]."""
+    opacity_weight: float = 0.02
+    """Of the light that the Gaussians let through in the views that are held out [ours]."""
 
     peak_rate: float = 2e-4
     """Learning rate after warming up [paper]."""
@@ -183,6 +185,7 @@ _NOT_NEGATIVE = (
     "color_weight",
     "perception_weight",
     "shape_weight",
+    "opacity_weight",
     "warm_up_steps",
     "final_rate",
     "backbone_rate",

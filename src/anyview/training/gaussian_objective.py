@@ -72,6 +72,7 @@ class GaussianObjective:
             options.color_weight * terms["color"]
             + options.perception_weight * terms["perception"]
             + options.shape_weight * terms["shape"]
+            + options.opacity_weight * terms["transparency"]
         )
 
     @torch.no_grad()
@@ -107,12 +108,14 @@ class GaussianObjective:
         colors = shown.images / 255
         gaussians = gaussians_from_raw(reading.raw, depth, shown.cameras, self.config, colors=colors)
         hidden = take_views(truth, roles.held_out)
-        rendered = torch.stack(list(_render(gaussians, hidden)))
-        expected = hidden.images / 255
+        pictures, alphas = zip(*_render(gaussians, hidden), strict=True)
+        rendered, expected = torch.stack(pictures), hidden.images / 255
         terms = {
             "color": color_loss(rendered, expected),
             "perception": self._perception(rendered, expected),
             "shape": shape_loss(pixel_depth(reading.raw, depth, self.config), shown.depth, valid),
+            # What is put behind makes up for what Gaussians let through, and viewers put black there.
+            "transparency": 1 - torch.stack(alphas).flatten(1).mean(1),
         }
         return terms, rendered
 
@@ -161,14 +164,17 @@ def take_views(truth: TrueViews, views: list[int]) -> TrueViews:
     return TrueViews(truth.images[:, views], truth.depth[:, views], Cameras(poses, intrinsics))
 
 
-def _render(gaussians: Gaussians, views: TrueViews) -> Iterator[Float[Tensor, "held_out height width 3"]]:
-    """Render each scene, with holes filled from beside as in the evaluation (`benchmarks/gaussians.py`)."""
+def _render(
+    gaussians: Gaussians, views: TrueViews
+) -> Iterator[tuple[Float[Tensor, "held_out height width 3"], Float[Tensor, "held_out height width"]]]:
+    """Render each scene and its alpha; holes are filled from beside as in `benchmarks/gaussians.py`."""
     for scene in range(len(views.depth)):
         one = map_tensors(gaussians, itemgetter(scene))
         depth = views.depth[scene]
         near = NEAR_PART * float(depth[depth > 0].median().nan_to_num(nan=NEAR / NEAR_PART))
         seen = rasterize(one, views.cameras[scene], *depth.shape[-2:], near=near)
-        yield torch.stack([fill_behind(color, alpha) for color, alpha in zip(seen.color, seen.alpha, strict=True)])
+        full = [fill_behind(color, alpha) for color, alpha in zip(seen.color, seen.alpha, strict=True)]
+        yield torch.stack(full), seen.alpha
 
 
 def draw_views(
