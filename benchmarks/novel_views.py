@@ -19,8 +19,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from anyview.bench.baselines import nearest_views, warp_by_depth
+from anyview.render.colors import fit_colors
 from anyview.render.merging import merge_by_voxel
-from anyview.render.pixels import pixel_gaussians
+from anyview.render.paths import find_focus
+from anyview.render.pixels import COLOR_ROUNDS, pixel_gaussians
 from anyview.render.psnr import psnr
 from anyview.render.rasterize import rasterize
 from anyview.render.refine import refine
@@ -52,7 +54,12 @@ def main() -> None:
         rows = {"pixel Gaussians": whole}
         # One pixel at the median depth, and multiples of it.
         pixel = float((depth[depth > 0] / cameras.intrinsics[0, 0, 0]).median())
-        rows |= {f"merged, voxel {size:g} pixels": merge_by_voxel(whole, size * pixel) for size in options.voxels}
+        near = find_focus(cameras, whole.means).near
+        for size in options.voxels:
+            merged = merge_by_voxel(whole, size * pixel)
+            rows[f"merged, voxel {size:g} pixels"] = merged
+            fitted = fit_colors(merged, images, cameras, COLOR_ROUNDS, near=near, valid=depth > 0)
+            rows[f"merged, voxel {size:g} pixels, colours fitted"] = fitted
         if options.steps:
             rows[f"refined, {options.steps} steps"] = refine(whole, images, cameras, options.steps)
         for name, gaussians in rows.items():
