@@ -98,7 +98,7 @@ def test_presets_say_what_they_should_about_shapes(name):
     assert shapes == expected
     assert (output.gaussians is not None) == (main.gaussians is not None)
     if output.gaussians is not None:
-        assert output.gaussians.harmonics.shape == (1, 3 * 42 * 56, 3, 9)
+        assert output.gaussians.harmonics.shape == (1, 3 * 42 * 56, 3, (main.gaussians.degree + 1) ** 2)
 
 
 @pytest.mark.parametrize(("name", "posed"), CASES)

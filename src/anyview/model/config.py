@@ -128,16 +128,17 @@ def _any_view(
 
 _LARGE_PYRAMID = PyramidConfig(features=256, channels=(256, 512, 1024, 1024))
 
+NANO_GAUSSIANS = GaussianConfig(
+    pyramid=PyramidConfig(features=48, channels=(32, 48, 96, 96)), degree=0, reading="plain"
+)
+"""The Gaussian head of `da3-nano`: 1.3 MB in half precision."""
 _NANO = NetworkConfig(
     backbone=BackboneConfig(width=192, depth=12, heads=3, taps=(5, 7, 9, 11), cross_view_from=4),
     pyramid=PyramidConfig(features=48, channels=(32, 48, 96, 96)),
     camera_encoder_depth=1,
     resolution=112,
+    gaussians=NANO_GAUSSIANS,
 )
-NANO_GAUSSIANS = GaussianConfig(
-    pyramid=PyramidConfig(features=48, channels=(32, 48, 96, 96)), degree=0, reading="plain"
-)
-"""A Gaussian head for `da3-nano`: 1.3 MB in half precision."""
 _SMALL = _any_view(
     BackboneConfig(width=384, depth=12, heads=6, taps=(5, 7, 9, 11), cross_view_from=4),
     PyramidConfig(features=64, channels=(48, 96, 192, 384)),
@@ -163,8 +164,8 @@ _METRIC = NetworkConfig(backbone=_MONO.backbone, pyramid=_MONO.pyramid, canonica
 PRESETS: dict[str, Preset] = {
     "da3-nano": Preset(
         config=_NANO,
-        summary="depth, rays, cameras from any number of views; small enough for a laptop's processor",
-        parameters=7_495_986,
+        summary="depth, rays, cameras, Gaussians from any number of views; small enough for a laptop's processor",
+        parameters=8_148_556,
         licence="Apache-2.0",
         hub_id=None,
     ),
