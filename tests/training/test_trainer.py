@@ -21,6 +21,7 @@ from anyview.model.checkpoint import load
 from anyview.model.config import PRESETS
 from anyview.model.network import build, initialize
 from anyview.training.config import Stage
+from anyview.training.recipes import RECIPES
 from anyview.training.samples import draw_sample
 from anyview.training.step import Reader, compare, weigh
 from anyview.training.targets import make_targets
@@ -340,7 +341,7 @@ def test_without_tensorboard_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_gradients_reach_every_parameter():
-    network = build(PRESETS["da3-nano"].config, "cpu")
+    network = build(RECIPES["nano"].network, "cpu")
     initialize(network)
     truth = Rooms().batch((1, 2), 3, 42, 56, 0.5)
     reading = Reader(network)(normalize(truth.images), truth.cameras, torch.tensor([True, False]))
