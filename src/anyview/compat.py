@@ -109,6 +109,7 @@ class DepthAnything3:
             cameras, intrinsics = Cameras.from_arrays(extrinsics, intrinsics), None
         options = PredictOptions(
             resolution=process_res,
+            # Whatever strings callers have; `predict` refuses unknown ones.
             resize=process_res_method,  # type: ignore[arg-type]
             reference_view=ref_view_strategy,  # type: ignore[arg-type]
             camera_source="rays" if use_ray_pose else "head",

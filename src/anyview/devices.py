@@ -26,6 +26,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).tolist()  # the device "meta" holds no values
+    # By the device: unknown to PyTorch, not compiled in, or without values.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {str(device)!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return resolved

@@ -146,6 +146,7 @@ class StreamOptions:
 
 
 MOST_COLOR_ROUNDS = 100
+"""More change nothing that can be seen, and servers take options from anybody."""
 
 
 @dataclass(frozen=True, kw_only=True)

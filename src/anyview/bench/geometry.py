@@ -282,6 +282,7 @@ def _observability(truth: DtuTruth) -> Observability:
         try:
             file = loadmat(path)
             values |= {name: np.asarray(file[name]) for name in names}
+        # What SciPy's reader raises for files that are cut short, of another kind, or of MATLAB 7.3.
         except (ValueError, KeyError, TypeError, OSError, NotImplementedError) as error:
             raise ValueError(f"{path} holds no {', '.join(names)} ({error!r})") from error
     bounds = values["BB"].astype(np.float64)

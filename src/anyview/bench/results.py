@@ -338,7 +338,7 @@ def _homogeneous(poses: Float[np.ndarray, "views rows 4"]) -> Float32[np.ndarray
 
 def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stub takes any name for `allow_pickle`
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -17,6 +17,8 @@ from anyview.options import ExportOptions, GaussianOptions, nearest_names
 if TYPE_CHECKING:
     import anyview.types
 
+_GAUSSIANS_AS_THEY_ARE: dict[str, Any] = {field.name: field.default for field in fields(GaussianOptions)}
+"""Options for Gaussians that have been chosen, merged and recoloured once for all formats."""
 HIGHEST_FPS = 240.0
 """Of written videos, in frames per second."""
 
@@ -93,13 +95,14 @@ def export(
     check_request(folder, names, options)
     _check_prediction(prediction, names, options)
     shown = _with_shown_gaussians(prediction, options) if any(map(_shows_gaussians, names)) else prediction
+    as_they_are = replace(options, **_GAUSSIANS_AS_THEY_ARE)
     paths = {}
     for done, name in enumerate(names):
         if progress:
             progress(done, len(names))
-        asked = (shown, replace(options, **_AS_THEY_ARE)) if _shows_gaussians(name) else (prediction, options)
+        written = (shown, folder, as_they_are) if _shows_gaussians(name) else (prediction, folder, options)
         try:
-            paths[name] = importlib.import_module(f"{__name__}.{name}").write(asked[0], folder, asked[1])
+            paths[name] = importlib.import_module(f"{__name__}.{name}").write(*written)
         except OSError as error:
             raise OSError(
                 error.errno, f"{name} could not be written: {error.strerror or error}", str(folder)
@@ -170,12 +173,6 @@ def _check_prediction(prediction: "anyview.types.Prediction", formats: Sequence[
             raise ValueError(
                 "no point is left to write: all pixels are masked, or dropped by confidence, sky or background"
             )
-
-
-_AS_THEY_ARE: dict[str, Any] = {
-    field.name: field.default for field in fields(GaussianOptions) if field.name != "pixel_gaussians"
-}
-"""Of Gaussians that have been chosen, merged and recoloured once for all formats."""
 
 
 def _shows_gaussians(name: str) -> bool:

@@ -49,7 +49,8 @@ def focal_length_px(exif: Image.Exif, height: int, width: int) -> float | None:
 
 def _focal_length_from_sensor(tags: dict[int, object], longer_side: int) -> float:
     """Focal length in millimetres times the sensor's pixels per millimetre, or NaN."""
-    millimetres_per_unit = _MILLIMETRES_PER_UNIT.get(tags.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))  # type: ignore[call-overload]
+    unit = tags.get(ExifTags.Base.FocalPlaneResolutionUnit, 2)
+    millimetres_per_unit = _MILLIMETRES_PER_UNIT.get(unit) if isinstance(unit, int) else None
     if millimetres_per_unit is None:
         return math.nan
     pixels_per_mm = _number(tags, ExifTags.Base.FocalPlaneXResolution) / millimetres_per_unit
@@ -61,6 +62,6 @@ def _focal_length_from_sensor(tags: dict[int, object], longer_side: int) -> floa
 
 def _number(tags: dict[int, object], tag: int) -> float:
     try:
-        return float(tags.get(tag, math.nan))  # type: ignore[arg-type]
+        return float(tags.get(tag, math.nan))  # type: ignore[arg-type]  # whatever a file holds; else TypeError
     except (TypeError, ValueError, ZeroDivisionError):
         return math.nan

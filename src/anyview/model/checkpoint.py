@@ -306,8 +306,9 @@ def _dinov2_names(tensors: Mapping[str, Tensor], config: BackboneConfig) -> dict
             parts = [
                 tensors.get(f"encoder.layer.{block}.attention.attention.{p}.{kind}") for p in ("query", "key", "value")
             ]
-            if all(part is not None for part in parts):
-                renamed[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(parts)  # type: ignore[arg-type]
+            whole = [part for part in parts if part is not None]
+            if len(whole) == len(parts):
+                renamed[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(whole)
     return renamed
 
 

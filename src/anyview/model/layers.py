@@ -37,7 +37,7 @@ def cached_table(build: Callable[Parameters, Tensor]) -> Callable[Parameters, Te
         if torch.compiler.is_compiling():
             return build(*args, **kwargs)
         with torch.inference_mode(False), torch.no_grad():
-            return cached(*args, **kwargs)  # type: ignore[arg-type]
+            return cached(*args, **kwargs)  # type: ignore[arg-type]  # lru_cache's types forget the parameters
 
     table.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
     return table

@@ -132,18 +132,12 @@ class JobStore:
         with self._change() as execute:
             self._check_room(owner, queue, queue_per_token)
             id = new_id() if id is None else id
+            listed_formats, listed_names = json.dumps(formats), json.dumps(list(names))
             execute(
                 "INSERT INTO jobs (id, owner, state, stage, progress, created, model, request, formats, example, "
                 "names, input_size, files, size, thumbnail, attempts) "
                 "VALUES (?, ?, 'queued', 'queued', 0, ?, ?, ?, ?, ?, ?, ?, '[]', 0, 0, 0)",
-                (
-                    id,
-                    owner,
-                    time.time(),
-                    model,
-                    request,
-                    *(json.dumps(formats), example, json.dumps(list(names)), input_size),
-                ),
+                (id, owner, time.time(), model, request, listed_formats, example, listed_names, input_size),
             )
         job = self.get(id)
         assert job is not None

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -234,7 +234,7 @@ class Synthetic:
         if not all(number.isdecimal() for number in numbers) or len(numbers) > 3:
             raise ValueError(f"expected synthetic data as {SYNTH_LAYOUT}, got {str(place)!r}")
         count, views, side = (*map(int, numbers), *(8, 8, 224)[len(numbers) :])
-        self.split: Split = split  # type: ignore[assignment]
+        self.split = cast(Split, split)  # `scene_seed` refuses others
         self.count = count
         self.options = SynthOptions(views=views, height=side, width=side)
         self._scene = lru_cache(maxsize=2)(lambda index: scene_at(self.options, self.split, index))

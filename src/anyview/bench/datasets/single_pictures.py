@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -92,13 +93,13 @@ def moge(root: Path, _protocol: Protocol) -> SinglePictures:
     return SinglePictures("moge", MOGE_LAYOUT, root, _find_moge)
 
 
-def _frame(name: str, picture: Path, read_depth: Callable[[], Float[np.ndarray, "h w"]], **known: object) -> BenchFrame:
+def _frame(name: str, picture: Path, read_depth: Callable[[], Float[np.ndarray, "h w"]], **known: Any) -> BenchFrame:
     return BenchFrame(
         name=name,
         read_picture=picture_reader(picture),
         read_size=size_reader(picture),
         read_depth=read_depth,
-        **known,  # type: ignore[arg-type]
+        **known,
     )
 
 
